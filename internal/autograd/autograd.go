@@ -1,0 +1,123 @@
+// Package autograd adds reverse-mode differentiation to a tensor graph. The
+// gradient of a node is itself a node, built from the same operations, so
+// whatever backend runs the forward pass runs the backward pass.
+package autograd
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/litgpt-go/litgpt/internal/tensor"
+)
+
+// Output is a value to differentiate and the gradient of the loss with respect
+// to it, of the same shape.
+type Output struct{ Value, Grad *tensor.Tensor }
+
+// Options change how the gradients are computed, not what they are.
+type Options struct {
+	// Recompute computes the intermediates between two marked nodes
+	// ([tensor.Tensor.Mark]) again in the backward pass instead of keeping them:
+	// memory for one block at a time, for a third more arithmetic.
+	// https://arxiv.org/abs/1604.06174
+	Recompute bool
+}
+
+// Gradients appends to the graph of the outputs the gradients of the loss with
+// respect to params (weights or nodes of the graph), and returns them in the
+// order of params. One the outputs do not depend on gets nil. Differentiation
+// stops at params.
+//
+// Nodes are visited in reverse of the order they were built, so all consumers of
+// a node have contributed before its own rule runs. A gradient is summed to the
+// shape of its operand here, once, so that no rule thinks of broadcasting.
+func Gradients(outputs []Output, params []*tensor.Tensor, o Options) (grads []*tensor.Tensor, err error) {
+	defer tensor.Catch(&err)
+
+	forward := slices.Clone(outputs[0].Value.Graph().Nodes()) // the rules append to the graph
+	wanted := make(map[*tensor.Tensor]bool, len(params))
+	for _, p := range params {
+		wanted[p] = true
+	}
+	// needs[n] reports whether some parameter is upstream of n or is n.
+	needs := make(map[*tensor.Tensor]bool, len(forward))
+	for p := range wanted {
+		needs[p] = true
+	}
+	for _, n := range forward {
+		if !wanted[n] {
+			needs[n] = slices.ContainsFunc(n.Src, func(s *tensor.Tensor) bool { return needs[s] })
+		}
+	}
+
+	grad := map[*tensor.Tensor]*tensor.Tensor{}
+	add := func(t, dt *tensor.Tensor) {
+		if sum := grad[t]; sum != nil {
+			dt = sum.Add(dt)
+		}
+		grad[t] = dt
+	}
+	for _, out := range outputs {
+		if !slices.Equal(out.Value.Shape(), out.Grad.Shape()) {
+			return nil, fmt.Errorf("autograd: gradient of shape %v for an output of %v", out.Grad.Shape(), out.Value.Shape())
+		}
+		add(out.Value, out.Grad)
+	}
+	again := clones{}
+	for _, n := range slices.Backward(forward) {
+		dy := grad[n]
+		if dy == nil || !needs[n] || wanted[n] {
+			continue
+		}
+		rule := rules[n.Op]
+		if rule == nil {
+			return nil, fmt.Errorf("autograd: no gradient rule for %v", n.Op)
+		}
+		y := n
+		if o.Recompute {
+			y = again.of(n)
+		}
+		for i, dx := range rule(y, dy, func(i int) bool { return needs[n.Src[i]] }) {
+			src := n.Src[i]
+			if dx == nil || !needs[src] {
+				continue
+			}
+			if !slices.Equal(dx.Shape(), src.Shape()) {
+				dx = dx.SumTo(src.Shape())
+			}
+			add(src, dx)
+		}
+		delete(grad, n)
+	}
+
+	grads = make([]*tensor.Tensor, len(params))
+	for i, p := range params {
+		grads[i] = grad[p]
+	}
+	return grads, nil
+}
+
+// clones are the second copies of nodes, made when the backward pass first needs them.
+type clones map[*tensor.Tensor]*tensor.Tensor
+
+// of gives a node to differentiate: n itself when it is kept, else a copy whose
+// operands go back to the last marked nodes. A rule may read its node's value, its
+// operands' or neither; a copy that turns out unused is never computed.
+func (c clones) of(n *tensor.Tensor) *tensor.Tensor {
+	if n.Op == tensor.OpLeaf || n.Op == tensor.OpRopeTable {
+		return n
+	}
+	if y := c[n]; y != nil {
+		return y
+	}
+	src := make([]*tensor.Tensor, len(n.Src))
+	for i, s := range n.Src {
+		if s.Boundary {
+			src[i] = s
+		} else {
+			src[i] = c.of(s)
+		}
+	}
+	c[n] = n.Clone(src)
+	return c[n]
+}

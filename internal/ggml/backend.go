@@ -1,0 +1,121 @@
+package ggml
+
+// #include <stdlib.h>
+// #include "cggml.h"
+// static struct ggml_threadpool *lg_threadpool(int n) {
+//   struct ggml_threadpool_params p = ggml_threadpool_params_default(n);
+//   return ggml_threadpool_new(&p);
+// }
+import "C"
+
+import "unsafe"
+
+// Backend computes graphs on one device.
+type Backend struct {
+	p    C.ggml_backend_t
+	buft C.ggml_backend_buffer_type_t
+	pool *C.struct_ggml_threadpool
+}
+
+// NewCPU returns the CPU backend with its own pool of threads; nil when there is no memory for it.
+func NewCPU(threads int) *Backend {
+	p := C.ggml_backend_cpu_init()
+	if p == nil {
+		return nil
+	}
+	b := &Backend{p: p, buft: C.ggml_backend_get_default_buffer_type(p)}
+	C.ggml_backend_cpu_set_n_threads(p, C.int(threads))
+	if b.pool = C.lg_threadpool(C.int(threads)); b.pool != nil {
+		C.ggml_backend_cpu_set_threadpool(p, b.pool)
+	}
+	return b
+}
+
+// Free releases the backend and its threads.
+func (b *Backend) Free() {
+	C.ggml_backend_free(b.p)
+	if b.pool != nil {
+		C.ggml_threadpool_free(b.pool)
+	}
+}
+
+// Buffer is memory of a device.
+type Buffer struct{ p C.ggml_backend_buffer_t }
+
+// Alloc returns a buffer of n bytes, or false.
+func (b *Backend) Alloc(n int) (Buffer, bool) {
+	p := C.ggml_backend_buft_alloc_buffer(b.buft, C.size_t(n))
+	return Buffer{p}, p != nil
+}
+
+// Wrap makes a buffer of memory that the caller keeps alive; base must be 64-byte aligned.
+func (b *Backend) Wrap(base unsafe.Pointer, n int) Buffer {
+	return Buffer{C.ggml_backend_cpu_buffer_from_ptr(base, C.size_t(n))}
+}
+
+// Place gives t the memory at offset of the buffer.
+func (b Buffer) Place(t Tensor, offset int) {
+	C.ggml_backend_tensor_alloc(b.p, t.p, unsafe.Add(C.ggml_backend_buffer_get_base(b.p), offset))
+}
+
+// Free releases the buffer (not wrapped memory).
+func (b Buffer) Free() { C.ggml_backend_buffer_free(b.p) }
+
+// Graph is a sequence of operations with its scratch memory.
+type Graph struct {
+	p     *C.struct_ggml_cgraph
+	alloc C.ggml_gallocr_t
+}
+
+// NewGraph returns an empty graph of at most n nodes and leaves.
+func (c *Context) NewGraph(n int) *Graph {
+	return &Graph{p: C.ggml_new_graph_custom(c.p, C.size_t(n), false)}
+}
+
+// Expand appends t after everything it needs.
+func (g *Graph) Expand(t Tensor) { C.ggml_build_forward_expand(g.p, t.p) }
+
+// Plan allocates all intermediates in one buffer and reports its size in bytes; false means there is not that much memory.
+func (g *Graph) Plan(b *Backend) (bytes int, ok bool) {
+	g.alloc = C.ggml_gallocr_new(b.buft)
+	if !C.ggml_gallocr_reserve(g.alloc, g.p) || !C.ggml_gallocr_alloc_graph(g.alloc, g.p) {
+		return 0, false
+	}
+	return int(C.ggml_gallocr_get_buffer_size(g.alloc, 0)), true
+}
+
+// Compute runs the graph and waits for it.
+func (b *Backend) Compute(g *Graph) bool {
+	return C.ggml_backend_graph_compute(b.p, g.p) == C.GGML_STATUS_SUCCESS
+}
+
+// Nodes are the operations in their order.
+func (g *Graph) Nodes() []Tensor {
+	nodes := make([]Tensor, C.ggml_graph_n_nodes(g.p))
+	for i := range nodes {
+		nodes[i] = Tensor{C.ggml_graph_node(g.p, C.int(i))}
+	}
+	return nodes
+}
+
+// Free releases the scratch memory.
+func (g *Graph) Free() {
+	if g.alloc != nil {
+		C.ggml_gallocr_free(g.alloc)
+		g.alloc = nil
+	}
+}
+
+// Features names the vector instructions GGML was compiled with.
+func Features() (f []string) {
+	for _, x := range []struct {
+		name string
+		has  C.int
+	}{{"avx2", C.ggml_cpu_has_avx2()}, {"fma", C.ggml_cpu_has_fma()}, {"f16c", C.ggml_cpu_has_f16c()},
+		{"avx512", C.ggml_cpu_has_avx512()}, {"avx512_bf16", C.ggml_cpu_has_avx512_bf16()}, {"neon", C.ggml_cpu_has_neon()}} {
+		if x.has != 0 {
+			f = append(f, x.name)
+		}
+	}
+	return f
+}

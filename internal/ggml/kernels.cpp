@@ -1,0 +1,345 @@
+#include "kernels.h"
+#include "cggml.h"
+#include "gemm.h"
+#include <cstdlib>
+
+typedef ggml_tensor T;
+
+static inline const float *f32(const T *t) { return (const float *)t->data; }
+static inline float *out(T *t) { return (float *)t->data; }
+static inline int64_t rows(const T *t) { return t->ne[1] * t->ne[2] * t->ne[3]; }
+static inline int64_t numel(const T *t) { return t->ne[0] * rows(t); }
+
+// share is the part of n that thread ith of nth works on.
+struct range {
+	int64_t from, to;
+};
+static inline range share(int64_t n, int ith, int nth, int64_t unit = 1) {
+	int64_t u = (n + unit - 1) / unit;
+	int64_t a = u * ith / nth * unit, b = u * (ith + 1) / nth * unit;
+	return {a, b < n ? b : n};
+}
+
+// f[0] scales nothing; i[0]: 1 when src0 is read transposed, i[1]: src1 likewise.
+// dst (n, m) = op(src0)·op(src1)ᵀ; batches of src1 are shared by groups of src0's.
+static void matmul(T *dst, int ith, int nth, void *params) {
+	const lg_params *p = (const lg_params *)params;
+	const T *a = dst->src[0], *b = dst->src[1];
+	lg_gemm g = {};
+	g.n = (int)dst->ne[1];
+	g.m = (int)dst->ne[0];
+	g.k = (int)(p->i[0] ? a->ne[1] : a->ne[0]);
+	g.atype = a->type;
+	g.btype = b->type;
+	g.lda = a->ne[0];
+	g.ldb = b->ne[0];
+	g.ta = p->i[0];
+	g.tb = p->i[1];
+	g.ldc = dst->ne[0];
+	int64_t g2 = dst->ne[2] / b->ne[2], g3 = dst->ne[3] / b->ne[3];
+	for (int64_t i3 = 0; i3 < dst->ne[3]; i3++)
+		for (int64_t i2 = 0; i2 < dst->ne[2]; i2++) {
+			g.a = (const char *)a->data + i2 * a->nb[2] + i3 * a->nb[3];
+			g.b = (const char *)b->data + i2 / g2 * b->nb[2] + i3 / g3 * b->nb[3];
+			g.c = (float *)((char *)dst->data + i2 * dst->nb[2] + i3 * dst->nb[3]);
+			lg_gemm_run(&g, ith, nth);
+		}
+}
+
+static inline float rstd(const float *x, int64_t c, float eps) {
+	vf s = {};
+	int64_t i = 0;
+	for (; i + VL <= c; i += VL) {
+		vf v = vload(x + i);
+		s += v * v;
+	}
+	float t = vsum(s);
+	for (; i < c; i++) t += x[i] * x[i];
+	return 1.0f / sqrtf(t / (float)c + eps);
+}
+
+// y = x / sqrt(mean(x²)+f[0]) * w; src: x (N, C), w (C).
+static void rms_norm(T *dst, int ith, int nth, void *params) {
+	const lg_params *p = (const lg_params *)params;
+	int64_t c = dst->ne[0];
+	range r = share(rows(dst), ith, nth);
+	const float *w = f32(dst->src[1]);
+	for (int64_t n = r.from; n < r.to; n++) {
+		const float *x = f32(dst->src[0]) + n * c;
+		float *y = out(dst) + n * c, s = rstd(x, c, p->f[0]);
+		for (int64_t i = 0; i < c; i++) y[i] = x[i] * s * w[i];
+	}
+}
+
+// dx = s·(w·dy) − x·s³/C·Σ(w·dy·x), s = 1/sqrt(mean(x²)+f[0]); src: x (N, C), w (C), dy (N, C).
+static void rms_norm_back(T *dst, int ith, int nth, void *params) {
+	const lg_params *p = (const lg_params *)params;
+	int64_t c = dst->ne[0];
+	range r = share(rows(dst), ith, nth);
+	const float *w = f32(dst->src[1]);
+	for (int64_t n = r.from; n < r.to; n++) {
+		const float *x = f32(dst->src[0]) + n * c, *dy = f32(dst->src[2]) + n * c;
+		float *dx = out(dst) + n * c, s = rstd(x, c, p->f[0]);
+		vf d = {};
+		int64_t i = 0;
+		for (; i + VL <= c; i += VL) d += vload(x + i) * vload(dy + i) * vload(w + i);
+		float dot = vsum(d);
+		for (; i < c; i++) dot += x[i] * dy[i] * w[i];
+		float k = dot * s * s * s / (float)c;
+		for (i = 0; i < c; i++) dx[i] = s * w[i] * dy[i] - k * x[i];
+	}
+}
+
+// dw = Σ_n dy·x/rms(x); src: x (N, C), dy (N, C); dst (C). Threads own columns, so the sum has one order.
+static void rms_norm_back_w(T *dst, int ith, int nth, void *params) {
+	const lg_params *p = (const lg_params *)params;
+	int64_t c = dst->ne[0], n = numel(dst->src[0]) / c;
+	range r = share(c, ith, nth, VL);
+	if (r.from >= r.to) return;
+	float *dw = out(dst);
+	memset(dw + r.from, 0, (r.to - r.from) * 4);
+	for (int64_t k = 0; k < n; k++) {
+		const float *x = f32(dst->src[0]) + k * c, *dy = f32(dst->src[1]) + k * c;
+		float s = rstd(x, c, p->f[0]);
+		for (int64_t i = r.from; i < r.to; i++) dw[i] += x[i] * s * dy[i];
+	}
+}
+
+// y = silu(gate)·up, silu(x) = x·sigmoid(x). https://arxiv.org/abs/2002.05202
+static void swiglu(T *dst, int ith, int nth, void *) {
+	range r = share(numel(dst), ith, nth, VL);
+	const float *g = f32(dst->src[0]), *u = f32(dst->src[1]);
+	float *y = out(dst);
+	int64_t i = r.from;
+	for (; i + VL <= r.to; i += VL) {
+		vf x = vload(g + i);
+		vstore(y + i, x * vsigmoid(x) * vload(u + i));
+	}
+	for (; i < r.to; i++) y[i] = g[i] * ssigmoid(g[i]) * u[i];
+}
+
+// dgate = dy·up·s·(1 + gate·(1−s)), s = sigmoid(gate); src: gate, up, dy.
+static void swiglu_back_gate(T *dst, int ith, int nth, void *) {
+	range r = share(numel(dst), ith, nth, VL);
+	const float *g = f32(dst->src[0]), *u = f32(dst->src[1]), *d = f32(dst->src[2]);
+	float *y = out(dst);
+	int64_t i = r.from;
+	for (; i + VL <= r.to; i += VL) {
+		vf x = vload(g + i), s = vsigmoid(x);
+		vstore(y + i, vload(d + i) * vload(u + i) * s * (1.0f + x * (1.0f - s)));
+	}
+	for (; i < r.to; i++) {
+		float s = ssigmoid(g[i]);
+		y[i] = d[i] * u[i] * s * (1.0f + g[i] * (1.0f - s));
+	}
+}
+
+// dup = dy·silu(gate): swiglu of gate and dy.
+
+// table (N, D/2, 2): cos and sin of pos·freq, times f[0]; src: pos (N) I32, freqs (D/2) radians per position.
+static void rope_table(T *dst, int ith, int nth, void *params) {
+	const lg_params *p = (const lg_params *)params;
+	int64_t half = dst->ne[1], n = dst->ne[2];
+	range r = share(n, ith, nth);
+	const int32_t *pos = (const int32_t *)dst->src[0]->data;
+	const float *fr = f32(dst->src[1]);
+	for (int64_t k = r.from; k < r.to; k++) {
+		float *t = out(dst) + k * half * 2;
+		for (int64_t i = 0; i < half; i++) {
+			double a = (double)((float)pos[k] * fr[i]); // the angle in float32, as the reference implementations compute it
+			t[2 * i] = (float)cos(a) * p->f[0];
+			t[2 * i + 1] = (float)sin(a) * p->f[0];
+		}
+	}
+}
+
+// Rotates the pairs (i, i+half) of the first 2·half channels of each head, the rest is copied.
+// src: x (N, H, D), table (N, half, 2). i[0]: 1 for the opposite rotation.
+static void rope(T *dst, int ith, int nth, void *params) {
+	const lg_params *p = (const lg_params *)params;
+	int64_t d = dst->ne[0], h = dst->ne[1], n = dst->ne[2], half = dst->src[1]->ne[1];
+	float sign = p->i[0] ? -1.0f : 1.0f;
+	range r = share(n, ith, nth);
+	float cs[1024], sn[1024];
+	for (int64_t k = r.from; k < r.to; k++) {
+		const float *t = f32(dst->src[1]) + k * half * 2;
+		for (int64_t i = 0; i < half; i++) {
+			cs[i] = t[2 * i];
+			sn[i] = t[2 * i + 1] * sign;
+		}
+		for (int64_t j = 0; j < h; j++) {
+			const float *x = f32(dst->src[0]) + (k * h + j) * d;
+			float *y = out(dst) + (k * h + j) * d;
+			for (int64_t i = 0; i < half; i++) {
+				y[i] = x[i] * cs[i] - x[i + half] * sn[i];
+				y[i + half] = x[i] * sn[i] + x[i + half] * cs[i];
+			}
+			for (int64_t i = 2 * half; i < d; i++) y[i] = x[i];
+		}
+	}
+}
+
+// dst (V, C) = Σ of rows of src0 (N, C) at ids src1 (N). Threads own rows of dst, so the sum has one order.
+static void rows_back(T *dst, int ith, int nth, void *) {
+	int64_t c = dst->ne[0], n = numel(dst->src[1]);
+	range r = share(dst->ne[1], ith, nth);
+	const int32_t *id = (const int32_t *)dst->src[1]->data;
+	if (r.from < r.to) memset(out(dst) + r.from * c, 0, (r.to - r.from) * c * 4);
+	for (int64_t k = 0; k < n; k++) {
+		if (id[k] < r.from || id[k] >= r.to) continue;
+		const float *x = f32(dst->src[0]) + k * c;
+		float *y = out(dst) + id[k] * c;
+		for (int64_t i = 0; i < c; i++) y[i] += x[i];
+	}
+}
+
+// src0 is there for the order of evaluation only.
+static void zero(T *dst, int ith, int nth, void *) {
+	range r = share(numel(dst), ith, nth, 16);
+	if (r.from < r.to) memset(out(dst) + r.from, 0, (r.to - r.from) * 4);
+}
+
+// y[n] = −log softmax(x[n])[target[n]], 0 where the target is negative; src: logits (N, V), targets (N) I32.
+static float log_sum_exp(const float *x, int64_t v) {
+	vf m = vset(-INFINITY);
+	int64_t i = 0;
+	for (; i + VL <= v; i += VL) m = vmax(m, vload(x + i));
+	float hi = vmaxall(m);
+	for (; i < v; i++) hi = x[i] > hi ? x[i] : hi;
+	vf s = {};
+	for (i = 0; i + VL <= v; i += VL) s += vexp(vload(x + i) - hi);
+	float t = vsum(s);
+	for (; i < v; i++) t += sexp(x[i] - hi);
+	return hi + logf(t);
+}
+static void cross_entropy(T *dst, int ith, int nth, void *) {
+	const T *x = dst->src[0];
+	const int32_t *id = (const int32_t *)dst->src[1]->data;
+	range r = share(x->ne[1], ith, nth);
+	for (int64_t n = r.from; n < r.to; n++) {
+		const float *row = f32(x) + n * x->ne[0];
+		out(dst)[n] = id[n] < 0 ? 0 : log_sum_exp(row, x->ne[0]) - row[id[n]];
+	}
+}
+
+// dx = dy[n]·(softmax(x[n]) − onehot(target[n])), 0 for rows without target; src: logits (N, V), targets (N), dy (N).
+static void cross_entropy_back(T *dst, int ith, int nth, void *) {
+	const T *x = dst->src[0];
+	const int64_t v = x->ne[0];
+	const int32_t *id = (const int32_t *)dst->src[1]->data;
+	range r = share(x->ne[1], ith, nth);
+	for (int64_t n = r.from; n < r.to; n++) {
+		float *y = out(dst) + n * v, w = f32(dst->src[2])[n];
+		if (id[n] < 0 || w == 0) {
+			memset(y, 0, v * 4);
+			continue;
+		}
+		const float *row = f32(x) + n * v;
+		float lse = log_sum_exp(row, v);
+		int64_t i = 0;
+		for (; i + VL <= v; i += VL) vstore(y + i, w * vexp(vload(row + i) - lse));
+		for (; i < v; i++) y[i] = w * sexp(row[i] - lse);
+		y[id[n]] -= w;
+	}
+}
+
+// dst sums src0 over groups: src0 is (i[0], i[1], C) flat and dst (C) when i[1]==1, see tensor.SumTo.
+// dst[o][k] = Σ_g src[o'][…]: i[0] leading rows are summed away; dst has the trailing axes.
+static void sum_to(T *dst, int ith, int nth, void *params) {
+	const lg_params *p = (const lg_params *)params;
+	int64_t lead = p->i[0], c = numel(dst);
+	range r = share(c, ith, nth, VL);
+	if (r.from >= r.to) return;
+	memset(out(dst) + r.from, 0, (r.to - r.from) * 4);
+	for (int64_t k = 0; k < lead; k++) {
+		const float *x = f32(dst->src[0]) + k * c;
+		for (int64_t i = r.from; i < r.to; i++) out(dst)[i] += x[i];
+	}
+}
+
+// A counter-based generator: the mask depends on (seed, layer, index) only, so
+// that the backward pass and a recomputation meet the same one. SplitMix64's finalizer.
+static inline uint32_t hash3(uint64_t seed, uint64_t layer, uint64_t i) {
+	uint64_t z = seed * 0x9e3779b97f4a7c15ull + layer * 0xbf58476d1ce4e5b9ull + i;
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+	return (uint32_t)((z ^ (z >> 31)) >> 32);
+}
+
+// y = x/(1−p) where a coin of probability 1−p shows, else 0; f[0]: p, i[0]: layer; src: x, seed (2) I32.
+static void dropout(T *dst, int ith, int nth, void *params) {
+	const lg_params *p = (const lg_params *)params;
+	const int32_t *s = (const int32_t *)dst->src[1]->data;
+	uint64_t seed = (uint64_t)(uint32_t)s[0] | (uint64_t)(uint32_t)s[1] << 32;
+	uint32_t cut = (uint32_t)((double)p->f[0] * 4294967295.0);
+	float keep = 1.0f / (1.0f - p->f[0]);
+	range r = share(numel(dst), ith, nth);
+	const float *x = f32(dst->src[0]);
+	for (int64_t i = r.from; i < r.to; i++) out(dst)[i] = hash3(seed, (uint64_t)p->i[0], (uint64_t)i) < cut ? 0 : x[i] * keep;
+}
+
+// In place: dst = beta·dst + g; src: dst, g, beta (1). beta 0 overwrites whatever was there.
+static void accumulate(T *dst, int ith, int nth, void *) {
+	const float *g = f32(dst->src[1]);
+	float beta = f32(dst->src[2])[0], *y = out(dst);
+	range r = share(numel(dst), ith, nth, VL);
+	if (beta == 0) {
+		if (r.from < r.to) memcpy(y + r.from, g + r.from, (r.to - r.from) * 4);
+		return;
+	}
+	for (int64_t i = r.from; i < r.to; i++) y[i] = beta * y[i] + g[i];
+}
+
+// AdamW with decoupled decay, in the order of torch.optim.AdamW (https://arxiv.org/abs/1711.05101):
+// w −= lr·decay·w; m = β1·m+(1−β1)g; v = β2·v+(1−β2)g²; w −= lr/c1·m/(sqrt(v)/sqrt(c2)+ε).
+// In place on w; src: w, g, m, v, h (8): lr, β1, β2, ε, 1−β1^t, sqrt(1−β2^t), clip; and the working copy in BF16, if any.
+// f[0]: weight decay.
+static void adamw(T *dst, int ith, int nth, void *params) {
+	const lg_params *p = (const lg_params *)params;
+	float *w = out(dst), *m = (float *)dst->src[2]->data, *v = (float *)dst->src[3]->data;
+	const float *g = f32(dst->src[1]), *h = f32(dst->src[4]);
+	const float lr = h[0], b1 = h[1], b2 = h[2], eps = h[3], c1 = h[4], c2 = h[5], clip = h[6];
+	const float keep = 1 - lr * p->f[0], step = lr / c1;
+	range r = share(numel(dst), ith, nth, 16);
+	for (int64_t i = r.from; i < r.to; i++) {
+		float x = g[i] * clip;
+		m[i] = b1 * m[i] + (1 - b1) * x;
+		v[i] = b2 * v[i] + (1 - b2) * x * x;
+		w[i] = w[i] * keep - step * m[i] / (sqrtf(v[i]) / c2 + eps);
+	}
+	const T *copy = dst->src[5];
+	if (!copy) return;
+	uint16_t *d = (uint16_t *)copy->data;
+	for (int64_t i = r.from; i < r.to; i++) d[i] = f32_to_bf16(w[i]);
+}
+
+// dst (1) = Σ x², summed in double; one thread, since the order of the sum must not depend on their number. src: x.
+static void square_sum(T *dst, int ith, int nth, void *) {
+	if (ith) return;
+	const float *x = f32(dst->src[0]);
+	int64_t n = numel(dst->src[0]);
+	double t = 0;
+	for (int64_t i = 0; i < n;) { // blocks in float, blocks summed in double
+		int64_t to = i + 8192 < n ? i + 8192 : n;
+		vf s = {};
+		for (; i + VL <= to; i += VL) {
+			vf a = vload(x + i);
+			s += a * a;
+		}
+		float u = vsum(s);
+		for (; i < to; i++) u += x[i] * x[i];
+		t += u;
+	}
+	out(dst)[0] = (float)t;
+}
+
+void attention(T *dst, int ith, int nth, void *params);
+void attention_back(T *dst, int ith, int nth, void *params);
+
+lg_function lg_kernel_function(int kernel) {
+	static const lg_function table[LG_COUNT] = {
+		matmul, rms_norm, rms_norm_back, rms_norm_back_w, swiglu, swiglu_back_gate, swiglu,
+		rope_table, rope, rows_back, zero, attention, attention_back, cross_entropy, cross_entropy_back,
+		sum_to, dropout, accumulate, adamw, square_sum};
+	return kernel >= 0 && kernel < LG_COUNT ? table[kernel] : nullptr;
+}

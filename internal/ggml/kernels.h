@@ -1,0 +1,43 @@
+// Our own CPU kernels. They run inside a GGML graph as custom operations, on
+// GGML's threads; each takes its destination, operands (dst->src) and a small
+// struct of parameters. All values are float32 unless said otherwise.
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// C (n, m) = A·Bᵀ over k. A(i,k) is a[i*lda+k], or a[k*lda+i] when ta; B likewise.
+typedef struct {
+	int n, m, k;
+	int atype, btype; // ggml_type: F32, F16 or BF16
+	const void *a, *b;
+	int64_t lda, ldb; // elements
+	bool ta, tb;
+	float *c;
+	int64_t ldc;
+} lg_gemm;
+void lg_gemm_run(const lg_gemm *g, int ith, int nth);
+
+// Parameters of the operations below; the meaning of each field is said at the operation in kernels.cpp.
+typedef struct {
+	float f[4];
+	int64_t i[6];
+} lg_params;
+
+enum lg_kernel {
+	LG_MATMUL, LG_RMS_NORM, LG_RMS_NORM_BACK, LG_RMS_NORM_BACK_W, LG_SWIGLU, LG_SWIGLU_BACK_GATE, LG_SWIGLU_BACK_UP,
+	LG_ROPE_TABLE, LG_ROPE, LG_ROWS_BACK, LG_ZERO, LG_ATTENTION, LG_ATTENTION_BACK, LG_CROSS_ENTROPY, LG_CROSS_ENTROPY_BACK,
+	LG_SUM_TO, LG_DROPOUT, LG_ACCUMULATE, LG_ADAMW, LG_SQUARE_SUM, LG_COUNT
+};
+
+struct ggml_tensor;
+typedef void (*lg_function)(struct ggml_tensor *dst, int ith, int nth, void *params);
+lg_function lg_kernel_function(int kernel);
+
+#ifdef __cplusplus
+}
+#endif

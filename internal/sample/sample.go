@@ -1,0 +1,226 @@
+// Package sample turns logits into tokens and finds stop sequences in a stream of tokens.
+//
+// It is for everything that generates: generate, chat and the server. It knows neither models nor text: logits are a slice
+// of float32 over the vocabulary, tokens are int32. Start with Config and New; Stops is in stops.go.
+//
+// V vocabulary, k kept candidates.
+package sample
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+)
+
+// Config says how the next token is chosen. The order is LitGPT's: top_k, then temperature, then top_p. The zero value
+// takes the most probable token.
+type Config struct {
+	Temperature float64 // logits are divided by it; 0 takes the most probable token
+	TopK        int     // only the k most probable tokens can be drawn, ties by lowest id; 0 means all
+	TopP        float64 // only the most probable tokens that together reach this probability; 1 means all, 0 the most probable one
+	Seed        uint64  // of the sampler's own random source; same seed and logits, same tokens
+}
+
+// Check reports every setting that has no meaning.
+func (c Config) Check() error {
+	var errs []error
+	if !(c.TopP >= 0 && c.TopP <= 1) { // also catches NaN
+		errs = append(errs, fmt.Errorf("top_p must be in [0, 1], got %v", c.TopP))
+	}
+	if c.TopK < 0 {
+		errs = append(errs, fmt.Errorf("top_k must be at least 0 (0 keeps all tokens), got %d", c.TopK))
+	}
+	if !(c.Temperature >= 0) || math.IsInf(c.Temperature, 1) {
+		errs = append(errs, fmt.Errorf("temperature must be a finite number of at least 0 (0 takes the most probable token), got %v", c.Temperature))
+	}
+	return errors.Join(errs...)
+}
+
+// Greedy returns the most probable token of logits (V); the lowest id wins ties. NaN is never chosen over a number. Without
+// logits it returns -1.
+func Greedy(logits []float32) int32 {
+	best := -1
+	for i, v := range logits {
+		if best < 0 || v > logits[best] || (v == v && logits[best] != logits[best]) {
+			best = i
+		}
+	}
+	return int32(best)
+}
+
+// Sampler draws tokens. One goroutine uses it at a time.
+type Sampler struct {
+	config Config
+	random *rand.Rand
+	kept   []candidate // scratch, reused between calls
+}
+
+// candidate is a token that may be drawn. Candidates are ordered by logit, ties by lowest id, so that "the k most probable"
+// is one set and not several.
+type candidate struct {
+	logit  float32
+	id     int32
+	weight float64 // not normalized
+}
+
+func (a candidate) before(b candidate) bool {
+	return a.logit > b.logit || (a.logit == b.logit && a.id < b.id)
+}
+
+// New returns a sampler with its own random source. Settings that Check refuses are read as the nearest meaningful ones.
+func New(c Config) *Sampler {
+	// The second word of the PCG state is a constant (the golden ratio), so that a seed is one number.
+	return &Sampler{config: c, random: rand.New(rand.NewPCG(c.Seed, 0x9e3779b97f4a7c15))}
+}
+
+// Sample draws one token from logits (V), which it does not change. It allocates only when V grows. Logits without a finite
+// number, with a NaN or with +Inf are an error: they mean that the model's weights or arithmetic are broken.
+func (s *Sampler) Sample(logits []float32) (int32, error) {
+	best, err := check(logits)
+	if err != nil {
+		return 0, err
+	}
+	c := s.config
+	if !(c.Temperature > 0) || !(c.TopP > 0) || c.TopK == 1 {
+		return int32(best), nil
+	}
+	total := s.weigh(logits, logits[best])
+	kept := s.kept
+	if c.TopP < 1 {
+		// LitGPT sorts ascending and drops tokens whose cumulative probability is at most 1-p. Seen from the top, that
+		// keeps a token while those above it have not yet reached p.
+		kept = shed(kept, (1-c.TopP)*total/float64(len(kept)))
+		kept = kept[:prefix(kept, c.TopP*total)]
+		total = 0
+		for _, k := range kept {
+			total += k.weight
+		}
+	}
+	left := s.random.Float64() * total
+	last := int32(best)
+	for _, k := range kept {
+		if k.weight == 0 {
+			continue
+		}
+		last = k.id
+		if left -= k.weight; left < 0 {
+			break
+		}
+	}
+	return last, nil // the last one also takes what rounding leaves over
+}
+
+// check returns the index of the largest logit, the first of equals.
+func check(logits []float32) (int, error) {
+	best := 0
+	for i, v := range logits {
+		if v != v {
+			return 0, fmt.Errorf("logits: token %d of %d is NaN, want finite numbers: the weights or the precision are broken", i, len(logits))
+		}
+		if v > logits[best] {
+			best = i
+		}
+	}
+	switch {
+	case len(logits) == 0:
+		return 0, errors.New("logits: empty, want one per token of the vocabulary")
+	case math.IsInf(float64(logits[best]), 1):
+		return 0, fmt.Errorf("logits: token %d of %d is +Inf, want finite numbers: the weights or the precision are broken", best, len(logits))
+	case math.IsInf(float64(logits[best]), -1):
+		return 0, fmt.Errorf("logits: all %d are -Inf, want at least one token that can be drawn", len(logits))
+	}
+	return best, nil
+}
+
+// negligible is where exp is not worth computing: 262144 tokens of weight e^-50 together are 5e-17, less than the rounding
+// of a float64 sum that contains 1.
+const negligible = -50
+
+// weigh fills s.kept with the top_k candidates and their weights exp((logit-max)/temperature); it returns the sum of weights.
+func (s *Sampler) weigh(logits []float32, max float32) float64 {
+	s.choose(logits)
+	total := 0.0
+	for i := range s.kept {
+		k := &s.kept[i]
+		k.weight = 0
+		if x := (float64(k.logit) - float64(max)) / s.config.Temperature; x > negligible {
+			k.weight = math.Exp(x)
+		}
+		total += k.weight
+	}
+	return total
+}
+
+// shed moves the candidates of at least this weight to the front and returns them. With a limit of (1-p)/k of the total the
+// others together weigh less than 1-p, so none of them is among the top p, and prefix has few candidates left to order.
+func shed(c []candidate, limit float64) []candidate {
+	n := 0
+	for _, k := range c {
+		if k.weight >= limit {
+			c[n] = k
+			n++
+		}
+	}
+	return c[:n]
+}
+
+// heapLimit separates small k, where one pass with a heap of the k best is fastest (most tokens fail one comparison), from
+// large k, where selection in place is.
+const heapLimit = 512
+
+// choose fills s.kept with exactly min(k, V) candidates.
+func (s *Sampler) choose(logits []float32) {
+	k := s.config.TopK
+	if k <= 0 || k >= len(logits) || k > heapLimit {
+		s.kept = grow(s.kept, len(logits))
+		for i, v := range logits {
+			s.kept[i] = candidate{logit: v, id: int32(i), weight: 1}
+		}
+		if k > 0 && k < len(logits) {
+			s.kept = s.kept[:prefix(s.kept, float64(k))]
+		}
+		return
+	}
+	s.kept = grow(s.kept, k)
+	for i := range s.kept {
+		s.kept[i] = candidate{logit: logits[i], id: int32(i)}
+	}
+	heap := s.kept // the least probable candidate is heap[0]
+	for i := k/2 - 1; i >= 0; i-- {
+		sink(heap, i)
+	}
+	least := heap[0].logit
+	for i := k; i < len(logits); i++ {
+		if v := logits[i]; v > least { // an equal logit has a higher id and stays out
+			heap[0] = candidate{logit: v, id: int32(i)}
+			sink(heap, 0)
+			least = heap[0].logit
+		}
+	}
+}
+
+func grow(c []candidate, n int) []candidate {
+	if cap(c) < n {
+		return make([]candidate, n)
+	}
+	return c[:n]
+}
+
+// sink restores the heap below i.
+func sink(heap []candidate, i int) {
+	for {
+		child := 2*i + 1
+		if child >= len(heap) {
+			return
+		}
+		if child+1 < len(heap) && heap[child].before(heap[child+1]) {
+			child++
+		}
+		if !heap[i].before(heap[child]) {
+			return
+		}
+		heap[i], heap[child] = heap[child], heap[i]
+		i = child
+	}
+}

@@ -1,0 +1,158 @@
+package tensor
+
+import (
+	"slices"
+
+	"github.com/litgpt-go/litgpt/internal/ggml"
+)
+
+// This file alone knows GGML's order of axes. ne gives a row-major shape in it.
+func ne(shape []int) [4]int64 {
+	n := [4]int64{1, 1, 1, 1}
+	for i, d := range shape {
+		n[len(shape)-1-i] = int64(d)
+	}
+	return n
+}
+
+// smallProduct is the number of rows up to which GGML's dot products, which read
+// a weight once and in its own type, beat the packed kernel (BenchmarkMatMulRows).
+const smallProduct = 3
+
+// lowering makes the GGML node of t from those of its operands.
+type lowering func(c *ggml.Context, t *Tensor, src []ggml.Tensor) ggml.Tensor
+
+// lowerings are those of the CPU, by operation. Another device has a table of its own.
+var lowerings = [...]lowering{
+	OpAdd: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor { return c.Add(s[0], s[1]) },
+	OpMul: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor { return c.Mul(s[0], s[1]) },
+	OpScale: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.Scale(s[0], float32(t.Attr.(float64)))
+	},
+	OpMatMulT: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		if t.Dim(-2) <= smallProduct && t.Src[1].IsWeight() {
+			return c.MulMat(s[1], s[0])
+		}
+		return c.Custom(ggml.MatMul, ne(t.shape), ggml.Params{}, s...)
+	},
+	OpMatMul: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.Custom(ggml.MatMul, ne(t.shape), ggml.Params{I: [6]int64{0, 1}}, s...)
+	},
+	OpTMatMul: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.Custom(ggml.MatMul, ne(t.shape), ggml.Params{I: [6]int64{1, 1}}, s...)
+	},
+	OpRMSNorm:        custom(ggml.RMSNorm),
+	OpRMSNormBack:    custom(ggml.RMSNormBack),
+	OpRMSNormBackW:   custom(ggml.RMSNormBackW),
+	OpSwiGLU:         custom(ggml.SwiGLU),
+	OpSwiGLUBackGate: custom(ggml.SwiGLUBackGate),
+	OpSoftmax: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		var mask ggml.Tensor
+		if len(s) > 1 {
+			mask = s[1]
+		}
+		return c.SoftMax(s[0], mask, float32(t.Attr.(float64)))
+	},
+	OpSoftmaxBack: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.SoftMaxBack(s[1], s[0], float32(t.Attr.(float64)))
+	},
+	OpRopeTable: custom(ggml.RopeTable),
+	OpRoPE:      custom(ggml.RoPE),
+	OpReshape: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.Reshape(s[0], ne(t.shape))
+	},
+	OpPermute: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		// GGML's axis of ours a is n-1-a, and it wants to be told where each of its axes goes.
+		axes, n := t.Attr.([]int), len(t.shape)
+		to := [4]int{0, 1, 2, 3}
+		for i, a := range axes {
+			to[n-1-a] = n - 1 - i
+		}
+		return c.Cont(c.Permute(s[0], to))
+	},
+	OpRows:     func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor { return c.GetRows(s[0], s[1]) },
+	OpRowsBack: custom(ggml.RowsBack),
+	OpZeros:    custom(ggml.Zero),
+	OpSetRows: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.SetRows(s[0], s[2], s[1])
+	},
+	OpAttention: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return attention(c, ggml.Attention, t, s)
+	},
+	OpAttentionBack: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return attention(c, ggml.AttentionBack, t, s)
+	},
+	OpPart: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.View(s[0], ne(t.shape), F32.Size(), t.Attr.(int)*F32.Size())
+	},
+	OpCrossEntropy:     custom(ggml.CrossEntropy),
+	OpCrossEntropyBack: custom(ggml.CrossEntropyBack),
+	OpSumTo: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.Custom(ggml.SumTo, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Src[0].Numel() / t.Numel())}}, s...)
+	},
+	OpDropout: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		m := t.Attr.(Mask)
+		return c.Custom(ggml.Dropout, ne(t.shape), ggml.Params{F: [4]float32{float32(m.P)}, I: [6]int64{int64(m.Layer)}}, s...)
+	},
+	OpAccumulate: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.CustomInPlace(ggml.Accumulate, s[0], ggml.Params{}, s[1:]...)
+	},
+	OpAdamW: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.CustomInPlace(ggml.AdamW, s[0], ggml.Params{F: [4]float32{float32(t.Attr.(float64))}}, s[1:]...)
+	},
+	OpSquareSum: custom(ggml.SquareSum),
+}
+
+// custom lowers to a kernel whose only parameter, if any, is a float or a flag in Attr.
+func custom(k ggml.Kernel) lowering {
+	return func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		var p ggml.Params
+		switch a := t.Attr.(type) {
+		case float64:
+			p.F[0] = float32(a)
+		case bool:
+			if a {
+				p.I[0] = 1
+			}
+		}
+		return c.Custom(k, ne(t.shape), p, s...)
+	}
+}
+
+func attention(c *ggml.Context, k ggml.Kernel, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+	a := t.Attr.(Attn)
+	return c.Custom(k, ne(t.shape), ggml.Params{F: [4]float32{float32(a.Scale)}, I: [6]int64{int64(a.Sequences)}}, s...)
+}
+
+// floatsOnly are the operands that the kernels read as F32 (by operation, by position): a weight of another type there is an error.
+func floatsOnly(t *Tensor, i int) bool {
+	switch t.Op {
+	case OpMatMulT, OpMatMul:
+		return i == 0
+	case OpRows, OpReshape, OpSetRows:
+		return false
+	case OpAttention:
+		return i == 0
+	case OpAdamW:
+		return i < 5
+	}
+	return t.Src[i].dtype != I32
+}
+
+// checkWeights reports weights without storage, or of a type that the operation cannot read.
+func checkWeights(t *Tensor) {
+	for i, s := range t.Src {
+		if !s.IsWeight() {
+			continue
+		}
+		if s.store == nil {
+			fail(t.Op, "weight %q has no storage", s.Name)
+		}
+		if floatsOnly(t, i) && s.dtype != F32 {
+			fail(t.Op, "weight %q is %v, F32 wanted", s.Name, s.dtype)
+		}
+	}
+	if t.Op == OpSetRows && !slices.Contains([]DType{F32, F16}, t.Src[0].dtype) {
+		fail(t.Op, "destination is %v, F32 or F16 wanted", t.Src[0].dtype)
+	}
+}

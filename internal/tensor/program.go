@@ -1,0 +1,168 @@
+package tensor
+
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/litgpt-go/litgpt/internal/ggml"
+)
+
+// Program is a graph compiled for a device: GGML nodes in the order in which the
+// graph's were built, and one scratch buffer planned for all of them.
+type Program struct {
+	Scratch int // bytes of the buffer that holds inputs and intermediates
+
+	dev     *Device
+	ctx     *ggml.Context
+	graph   *ggml.Graph
+	lowered map[*Tensor]ggml.Tensor
+	inputs  []*Tensor
+	checks  []*Tensor // operations whose integer operands index memory
+}
+
+// Compile prepares the computation of outputs, and of nothing they do not need.
+// The values of outputs can be read after each run.
+func (g *Graph) Compile(dev *Device, outputs ...*Tensor) (p *Program, err error) {
+	defer Catch(&err)
+	needed := map[*Tensor]bool{}
+	var need func(t *Tensor)
+	need = func(t *Tensor) {
+		if !needed[t] {
+			needed[t] = true
+			for _, s := range t.Src {
+				need(s)
+			}
+		}
+	}
+	for _, t := range outputs {
+		if t.g != g {
+			fail(t.Op, "an output of another graph")
+		}
+		need(t)
+	}
+	// Permutations make two GGML nodes; weights and inputs are leaves.
+	size := 2*len(needed) + 64
+	p = &Program{dev: dev, ctx: ggml.NewContext(size, size), lowered: make(map[*Tensor]ggml.Tensor, len(needed))}
+	defer func() {
+		if r := recover(); r != nil {
+			p.Close()
+			panic(r)
+		}
+	}()
+	p.graph = p.ctx.NewGraph(size)
+	for _, t := range g.nodes {
+		if !needed[t] {
+			continue
+		}
+		checkWeights(t)
+		src := make([]ggml.Tensor, len(t.Src))
+		for i, s := range t.Src {
+			src[i] = p.operand(s)
+		}
+		n := lowerings[t.Op](p.ctx, t, src)
+		p.lowered[t] = n
+		t.prog = p
+		p.graph.Expand(n)
+		switch t.Op {
+		case OpRows, OpRowsBack, OpSetRows, OpAttention, OpCrossEntropy:
+			p.checks = append(p.checks, t)
+		}
+	}
+	for _, t := range outputs {
+		p.lowered[t].SetOutput()
+	}
+	var ok bool
+	if p.Scratch, ok = p.graph.Plan(dev.b); !ok {
+		p.Close()
+		return nil, fmt.Errorf("not enough memory on %s for the intermediate results of this batch; use a smaller micro batch or shorter sequences", dev.Name)
+	}
+	return p, nil
+}
+
+// operand gives the GGML tensor of a node, an input or a weight.
+func (p *Program) operand(s *Tensor) ggml.Tensor {
+	if n, ok := p.lowered[s]; ok {
+		return n
+	}
+	var n ggml.Tensor
+	switch {
+	case s.IsWeight():
+		n = s.store.t
+	case s.IsInput():
+		n = p.ctx.New(ggmlTypes[s.dtype], ne(s.shape))
+		n.SetInput()
+		s.prog = p
+		p.inputs = append(p.inputs, s)
+	default:
+		fail(s.Op, "an operand comes after its use")
+	}
+	p.lowered[s] = n
+	return n
+}
+
+// Run computes the outputs from the present values of inputs and weights. Ids
+// that lie outside their table are an error, and nothing is computed then.
+func (p *Program) Run() error {
+	for _, t := range p.inputs {
+		if len(t.ids) == 0 && len(t.floats) == 0 {
+			return fmt.Errorf("tensor: an input of shape %v has no value", t.shape)
+		}
+	}
+	for _, t := range p.checks {
+		if err := checkIDs(t); err != nil {
+			return err
+		}
+	}
+	for _, t := range p.inputs {
+		if t.dtype == I32 {
+			p.lowered[t].Set(unsafe.Slice((*byte)(unsafe.Pointer(&t.ids[0])), 4*len(t.ids)), 0)
+		} else {
+			p.lowered[t].Set(asBytes(t.floats), 0)
+		}
+	}
+	if !p.dev.b.Compute(p.graph) {
+		return fmt.Errorf("tensor: the computation failed on %s", p.dev.Name)
+	}
+	return nil
+}
+
+// checkIDs checks integer operands against what they index.
+func checkIDs(t *Tensor) error {
+	var ids []int32
+	low, limit, what := 0, 0, ""
+	switch t.Op {
+	case OpRows:
+		ids, limit, what = t.Src[1].ids, t.Src[0].shape[0], "token id"
+	case OpRowsBack, OpSetRows:
+		ids, limit, what = t.Src[1].ids, t.shape[0], "row"
+	case OpCrossEntropy:
+		ids, low, limit, what = t.Src[1].ids, -1<<31, t.Src[0].shape[1], "target"
+	case OpAttention:
+		spans, rows := t.Src[3].ids, int32(t.Src[1].shape[0])
+		for i := 0; i < len(spans); i += 2 {
+			if spans[i] < 0 || spans[i] >= spans[i+1] || spans[i+1] > rows {
+				return fmt.Errorf("tensor: query %d sees rows %d to %d of %d", i/2, spans[i], spans[i+1], rows)
+			}
+		}
+		return nil
+	}
+	for _, id := range ids {
+		if int(id) < low || int(id) >= limit {
+			return fmt.Errorf("%s %d is out of range, there are %d rows", what, id, limit)
+		}
+	}
+	return nil
+}
+
+// Close releases the program; its outputs can no longer be read.
+func (p *Program) Close() {
+	if p.ctx == nil {
+		return
+	}
+	p.graph.Free()
+	p.ctx.Free()
+	p.ctx, p.lowered = nil, nil
+}
+
+// Nodes is the number of GGML operations.
+func (p *Program) Nodes() int { return len(p.graph.Nodes()) }

@@ -1,0 +1,121 @@
+package tensor
+
+import (
+	"math"
+	"unsafe"
+)
+
+// Values copies the elements as float32: of a weight, or of an output after [Program.Run].
+func (t *Tensor) Values() []float32 {
+	out := make([]float32, t.Numel())
+	t.Read(out)
+	return out
+}
+
+// Read is [Tensor.Values] into out, which has as many elements.
+func (t *Tensor) Read(out []float32) {
+	if len(out) != t.Numel() {
+		fail(t.Op, "%d elements wanted of %v", len(out), t.shape)
+	}
+	switch {
+	case t.IsWeight():
+		if t.dtype == F32 {
+			t.ReadBytes(asBytes(out), 0)
+			return
+		}
+		ToFloats(t.dtype, t.Bytes(), out)
+	case t.prog == nil || t.prog.lowered[t].Nil():
+		fail(t.Op, "not an output of a program that was run")
+	default:
+		t.prog.lowered[t].Get(asBytes(out), 0)
+	}
+}
+
+// SetValues sets a weight's elements, rounded to its type.
+func (t *Tensor) SetValues(v []float32) {
+	if t.dtype == F32 {
+		t.SetBytes(asBytes(v))
+		return
+	}
+	t.SetBytes(FromFloats(t.dtype, v))
+}
+
+func asBytes(v []float32) []byte {
+	if len(v) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), len(v)*4)
+}
+
+// ToFloats converts little-endian elements of dtype (F32, F16, BF16) to float32, exactly.
+func ToFloats(dtype DType, data []byte, out []float32) {
+	switch dtype {
+	case F32:
+		copy(asBytes(out), data)
+	case BF16:
+		for i := range out {
+			out[i] = math.Float32frombits(uint32(data[2*i])<<16 | uint32(data[2*i+1])<<24)
+		}
+	case F16:
+		for i := range out {
+			out[i] = halfToFloat(uint16(data[2*i]) | uint16(data[2*i+1])<<8)
+		}
+	default:
+		fail(OpLeaf, "%v as floats", dtype)
+	}
+}
+
+// FromFloats converts to little-endian elements of dtype, rounding to nearest even.
+func FromFloats(dtype DType, v []float32) []byte {
+	if dtype == F32 {
+		out := make([]byte, 4*len(v))
+		copy(out, asBytes(v))
+		return out
+	}
+	out := make([]byte, 2*len(v))
+	for i, x := range v {
+		var h uint16
+		if dtype == BF16 {
+			h = floatToBF16(x)
+		} else {
+			h = floatToHalf(x)
+		}
+		out[2*i], out[2*i+1] = byte(h), byte(h>>8)
+	}
+	return out
+}
+
+func floatToBF16(f float32) uint16 {
+	u := math.Float32bits(f)
+	if u&0x7fffffff > 0x7f800000 {
+		return uint16(u>>16) | 64 // NaN stays NaN
+	}
+	return uint16((u + 0x7fff + (u>>16)&1) >> 16)
+}
+
+func halfToFloat(h uint16) float32 {
+	sign, exp, man := uint32(h&0x8000)<<16, uint32(h>>10)&31, uint32(h)&1023
+	switch {
+	case exp == 31:
+		return math.Float32frombits(sign | 0x7f800000 | man<<13)
+	case exp != 0:
+		return math.Float32frombits(sign | (exp+112)<<23 | man<<13)
+	}
+	f := float32(man) * 0x1p-24
+	return math.Float32frombits(math.Float32bits(f) | sign)
+}
+
+func floatToHalf(f float32) uint16 {
+	u := math.Float32bits(f)
+	sign, a := uint16(u>>16)&0x8000, u&0x7fffffff
+	switch {
+	case a > 0x7f800000:
+		return sign | 0x7e00
+	case a >= 0x477ff000: // 65520 and above round to infinity
+		return sign | 0x7c00
+	case a < 0x38800000: // below 2^-14: subnormal, in units of 2^-24
+		return sign | uint16(math.RoundToEven(float64(math.Float32frombits(a))*0x1p24))
+	}
+	a += 0xfff + (a>>13)&1
+	return sign | uint16((a-0x38000000)>>13)
+}
