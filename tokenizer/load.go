@@ -64,6 +64,11 @@ func Load(dir string) (*Tokenizer, error) {
 			t.addEOS(id)
 		}
 	}
+	if len(t.eos) > 1 && t.hasBOS && t.eos[0] == t.bos {
+		// A converted checkpoint may name its BOS as eos_token; an answer cannot be
+		// taught to end with what begins a text when the others know better.
+		t.eos = append(t.eos[1:], t.eos[0])
+	}
 	if t.chatTemplate, err = readChatTemplate(dir, config["chat_template"]); err != nil {
 		return nil, err
 	}

@@ -188,6 +188,13 @@ func (s *samples) begin(i int) int {
 	return s.file.ends[i-1]
 }
 
+// prompt gives the tokens of sample n's prompt, as far as it was not cut.
+func (s *samples) prompt(n int) []int32 {
+	i := s.index[n]
+	ids := s.file.tokens[s.begin(i):s.file.ends[i]]
+	return slices.Clone(ids[:min(s.file.prompts[i], len(ids))])
+}
+
 func (s *samples) read(dst []int32, n int) (ids []int32, masked int) {
 	i := s.index[n]
 	if s.mask {

@@ -34,6 +34,14 @@ func (s *Set) Len() int { return s.examples.len() }
 // Longest is the number of tokens of the longest sample, 0 for an empty set.
 func (s *Set) Longest() int { return s.examples.longest() }
 
+// Prompt gives the prompt's tokens of instruction sample i, and nil for text.
+func (s *Set) Prompt(i int) []int32 {
+	if e, ok := s.examples.(*samples); ok {
+		return e.prompt(i)
+	}
+	return nil
+}
+
 // Report says in one line each what a user should know about the data: samples
 // that were cut, what was held out, where the tokens were kept.
 func (s *Set) Report() []string { return s.report }

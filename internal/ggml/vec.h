@@ -18,7 +18,7 @@ typedef int32_t vi __attribute__((vector_size(VL * 4)));
 
 static inline vf vload(const float *p) { return (vf) * (const vfu *)p; }
 static inline void vstore(float *p, vf x) { *(vfu *)p = (vfu)x; }
-static inline vf vset(float x) { return vf{} + x; }
+static inline vf vset(float x) { return x - vf{}; }
 static inline vf vmax(vf a, vf b) { return a > b ? a : b; }
 
 static inline float vsum(vf x) {

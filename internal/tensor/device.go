@@ -123,11 +123,19 @@ func (t *Tensor) ReadBytes(out []byte, offset int) {
 
 // SetBytes sets the value of a weight that has memory of its own.
 func (t *Tensor) SetBytes(data []byte) {
-	if t.store == nil || len(data) != t.Numel()*t.dtype.Size() {
+	if len(data) != t.Numel()*t.dtype.Size() {
 		fail(OpLeaf, "weight %q: %d bytes for %v %v", t.Name, len(data), t.dtype, t.shape)
+	}
+	t.WriteBytes(data, 0)
+}
+
+// WriteBytes sets the bytes of a weight from offset on.
+func (t *Tensor) WriteBytes(data []byte, offset int) {
+	if t.store == nil || offset < 0 || offset+len(data) > t.Numel()*t.dtype.Size() {
+		fail(OpLeaf, "weight %q: %d bytes at %d for %v %v", t.Name, len(data), offset, t.dtype, t.shape)
 	}
 	if t.store.keep != nil {
 		fail(OpLeaf, "weight %q is mapped from a file and cannot be written", t.Name)
 	}
-	t.store.t.Set(data, 0)
+	t.store.t.Set(data, offset)
 }

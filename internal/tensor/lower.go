@@ -124,35 +124,59 @@ func attention(c *ggml.Context, k ggml.Kernel, t *Tensor, s []ggml.Tensor) ggml.
 	return c.Custom(k, ne(t.shape), ggml.Params{F: [4]float32{float32(a.Scale)}, I: [6]int64{int64(a.Sequences)}}, s...)
 }
 
-// floatsOnly are the operands that the kernels read as F32 (by operation, by position): a weight of another type there is an error.
-func floatsOnly(t *Tensor, i int) bool {
-	switch t.Op {
-	case OpMatMulT, OpMatMul:
-		return i == 0
-	case OpRows, OpReshape, OpSetRows:
-		return false
-	case OpAttention:
-		return i == 0
-	case OpAdamW:
-		return i < 5
-	}
-	return t.Src[i].dtype != I32
+// Types of operands. What is not listed in operandTypes is read as F32.
+var (
+	floats32 = []DType{F32}
+	integers = []DType{I32}
+	stored   = []DType{F32, F16, BF16}
+	anything = []DType{F32, F16, BF16, I32}
+)
+
+// operandTypes are the types that an operation reads, by position of the operand;
+// nil and beyond the end mean F32. GGML ends the process, and our kernels read
+// beyond the end of memory, where this is not kept.
+var operandTypes = [numOps][][]DType{
+	OpMatMulT:          {nil, stored},
+	OpMatMul:           {nil, stored},
+	OpRopeTable:        {integers},
+	OpReshape:          {anything},
+	OpRows:             {stored, integers},
+	OpRowsBack:         {nil, integers},
+	OpZeros:            {anything},
+	OpSetRows:          {{F32, F16}, integers},
+	OpAttention:        {nil, stored, stored, integers},
+	OpAttentionBack:    {nil, nil, nil, integers},
+	OpCrossEntropy:     {nil, integers},
+	OpCrossEntropyBack: {nil, integers},
+	OpDropout:          {nil, integers},
+	OpAdamW:            {nil, nil, nil, nil, nil, {BF16}},
 }
 
-// checkWeights reports weights without storage, or of a type that the operation cannot read.
-func checkWeights(t *Tensor) {
+// updates are the operands that an operation writes to.
+var updates = [numOps][]int{OpSetRows: {0}, OpAccumulate: {0}, OpAdamW: {0, 2, 3, 5}}
+
+// checkOperands reports what is known only when the weights have storage: those
+// without, of a type that the operation cannot read, or mapped and to be written.
+func checkOperands(t *Tensor) {
 	for i, s := range t.Src {
-		if !s.IsWeight() {
-			continue
-		}
-		if s.store == nil {
+		if s.IsWeight() && s.store == nil {
 			fail(t.Op, "weight %q has no storage", s.Name)
 		}
-		if floatsOnly(t, i) && s.dtype != F32 {
-			fail(t.Op, "weight %q is %v, F32 wanted", s.Name, s.dtype)
+		want := floats32
+		if types := operandTypes[t.Op]; i < len(types) && types[i] != nil {
+			want = types[i]
+		}
+		if !slices.Contains(want, s.dtype) {
+			fail(t.Op, "operand %q is %v, %v wanted", s.Name, s.dtype, want)
+		}
+		if s.IsWeight() && s.store.keep != nil && slices.Contains(updates[t.Op], i) {
+			fail(t.Op, "weight %q is mapped from a file and cannot be written", s.Name)
 		}
 	}
-	if t.Op == OpSetRows && !slices.Contains([]DType{F32, F16}, t.Src[0].dtype) {
-		fail(t.Op, "destination is %v, F32 or F16 wanted", t.Src[0].dtype)
+	switch {
+	case (t.Op == OpReshape || t.Op == OpSetRows) && t.dtype != t.Src[0].dtype:
+		fail(t.Op, "weight %q is %v, it was %v when the graph was built", t.Src[0].Name, t.Src[0].dtype, t.dtype)
+	case t.Op == OpAttention && t.Src[1].dtype != t.Src[2].dtype:
+		fail(t.Op, "keys are %v, values %v", t.Src[1].dtype, t.Src[2].dtype)
 	}
 }

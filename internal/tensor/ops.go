@@ -73,11 +73,22 @@ func lead(op Op, t, u *Tensor) []int {
 	return a
 }
 
+// rank2 wants two axes, each of which C can count in an int.
 func rank2(op Op, ts ...*Tensor) {
 	for _, t := range ts {
 		if len(t.shape) < 2 {
 			fail(op, "operand %q of shape %v: at least two axes wanted", t.Name, t.shape)
 		}
+		if max(t.Dim(-1), t.Dim(-2)) > math.MaxInt32 {
+			fail(op, "operand %q of shape %v: axes below 2^31 wanted", t.Name, t.shape)
+		}
+	}
+}
+
+// wantStored refuses integers where weights of any float type are read.
+func wantStored(op Op, t *Tensor) {
+	if t.dtype == I32 {
+		fail(op, "operand %q is %v, floats wanted", t.Name, t.dtype)
 	}
 }
 
@@ -90,6 +101,7 @@ func (t *Tensor) MatMulT(u *Tensor) *Tensor {
 		fail(OpMatMulT, "inner axes differ: %v and %v (weight %q)", t.shape, u.shape, u.Name)
 	}
 	wantFloats(OpMatMulT, t)
+	wantStored(OpMatMulT, u)
 	return node(OpMatMulT, nil, append(slices.Clone(lead(OpMatMulT, t, u)), t.Dim(-2), u.Dim(-2)), t, u)
 }
 
@@ -100,6 +112,7 @@ func (t *Tensor) MatMul(u *Tensor) *Tensor {
 		fail(OpMatMul, "inner axes differ: %v and %v (weight %q)", t.shape, u.shape, u.Name)
 	}
 	wantFloats(OpMatMul, t)
+	wantStored(OpMatMul, u)
 	return node(OpMatMul, nil, append(slices.Clone(lead(OpMatMul, t, u)), t.Dim(-2), u.Dim(-1)), t, u)
 }
 
@@ -122,29 +135,11 @@ func (t *Tensor) RMSNorm(w *Tensor, eps float64) *Tensor {
 	return node(OpRMSNorm, eps, t.shape, t, w)
 }
 
-// RMSNormBackward is the gradient of [Tensor.RMSNorm] with respect to t.
-func (t *Tensor) RMSNormBackward(w, dy *Tensor, eps float64) *Tensor {
-	same(OpRMSNormBack, t, dy)
-	return node(OpRMSNormBack, eps, t.shape, t, w, dy)
-}
-
-// RMSNormBackwardWeight is the gradient of [Tensor.RMSNorm] with respect to w.
-func (t *Tensor) RMSNormBackwardWeight(dy *Tensor, eps float64) *Tensor {
-	same(OpRMSNormBackW, t, dy)
-	return node(OpRMSNormBackW, eps, []int{t.Dim(-1)}, t, dy)
-}
-
 // SwiGLU returns silu(t) * up. https://arxiv.org/abs/2002.05202
 func (t *Tensor) SwiGLU(up *Tensor) *Tensor {
 	wantFloats(OpSwiGLU, t, up)
 	same(OpSwiGLU, t, up)
 	return node(OpSwiGLU, nil, t.shape, t, up)
-}
-
-// SwiGLUBackward is the gradient of [Tensor.SwiGLU] with respect to the gate t; that of up is t.SwiGLU(dy).
-func (t *Tensor) SwiGLUBackward(up, dy *Tensor) *Tensor {
-	same(OpSwiGLUBackGate, t, dy)
-	return node(OpSwiGLUBackGate, nil, t.shape, t, up, dy)
 }
 
 // Softmax returns softmax(scale*t + mask) over the last axis; mask has the last two axes of t, or is nil.
@@ -158,12 +153,6 @@ func (t *Tensor) Softmax(scale float64, mask *Tensor) *Tensor {
 		fail(OpSoftmax, "mask %v for scores %v", mask.shape, t.shape)
 	}
 	return node(OpSoftmax, scale, t.shape, t, mask)
-}
-
-// SoftmaxBackward is the adjoint of the softmax whose result is t.
-func (t *Tensor) SoftmaxBackward(dy *Tensor, scale float64) *Tensor {
-	same(OpSoftmaxBack, t, dy)
-	return node(OpSoftmaxBack, scale, t.shape, t, dy)
 }
 
 // RoPE describes rotary position embedding (https://arxiv.org/abs/2104.09864).
@@ -181,7 +170,6 @@ type ropeKey struct {
 
 // ropeTable gives the cosines and sines (N, D/2, 2) of r at positions pos (N); once per graph.
 func (g *Graph) ropeTable(pos *Tensor, r *RoPE) *Tensor {
-	wantInts(OpRopeTable, pos)
 	key := ropeKey{pos, r}
 	if t := g.ropes[key]; t != nil {
 		return t
@@ -202,22 +190,14 @@ func (g *Graph) ropeTable(pos *Tensor, r *RoPE) *Tensor {
 // RoPE rotates the pairs (i, i+len(r.Freqs)) of each row of t (N, H, D) by pos (N); channels beyond the pairs stay.
 func (t *Tensor) RoPE(pos *Tensor, r *RoPE) *Tensor {
 	wantFloats(OpRoPE, t)
+	wantInts(OpRoPE, pos)
+	if pos.g == nil {
+		fail(OpRoPE, "positions %q belong to no graph", pos.Name)
+	}
 	if n := len(r.Freqs); len(t.shape) != 3 || t.shape[0] != pos.Numel() || n == 0 || 2*n > t.Dim(-1) || n > 1024 {
 		fail(OpRoPE, "%d pairs on %v at %d positions", n, t.shape, pos.Numel())
 	}
-	return node(OpRoPE, false, t.shape, t, t.graphOf(pos).ropeTable(pos, r))
-}
-
-func (t *Tensor) graphOf(u *Tensor) *Graph {
-	if t.g != nil {
-		return t.g
-	}
-	return u.g
-}
-
-// RoPEBackward is the adjoint of the rotation with the given table: the opposite rotation, times the same magnitude.
-func (t *Tensor) RoPEBackward(table *Tensor) *Tensor {
-	return node(OpRoPE, true, t.shape, t, table)
+	return node(OpRoPE, false, t.shape, t, pos.g.ropeTable(pos, r))
 }
 
 // Reshape returns t with another shape of as many elements.
@@ -241,11 +221,12 @@ func (t *Tensor) Permute(axes ...int) *Tensor {
 		}
 		seen[a], shape[i] = true, t.shape[a]
 	}
-	return node(OpPermute, axes, shape, t)
+	return node(OpPermute, slices.Clone(axes), shape, t)
 }
 
 // T swaps the last two axes.
 func (t *Tensor) T() *Tensor {
+	rank2(OpPermute, t)
 	axes := make([]int, len(t.shape))
 	for i := range axes {
 		axes[i] = i
@@ -258,16 +239,11 @@ func (t *Tensor) T() *Tensor {
 // Rows gathers rows of the table t (V, C) by ids (N), giving (N, C) in F32. Ids outside the table are checked when the program runs.
 func (t *Tensor) Rows(ids *Tensor) *Tensor {
 	wantInts(OpRows, ids)
+	wantStored(OpRows, t)
 	if len(t.shape) != 2 || len(ids.shape) != 1 || !ids.IsInput() {
 		fail(OpRows, "table %v, ids %v", t.shape, ids.shape)
 	}
 	return node(OpRows, nil, []int{ids.shape[0], t.shape[1]}, t, ids)
-}
-
-// RowsBackward sums the rows of dy (N, C) into a table of rows rows, at ids (N).
-func (dy *Tensor) RowsBackward(ids *Tensor, rows int) *Tensor {
-	wantInts(OpRowsBack, ids)
-	return node(OpRowsBack, nil, []int{rows, dy.Dim(-1)}, dy, ids)
 }
 
 // Zeros returns zeros, in a place of its own that [Tensor.SetRows] may write to. after is evaluated first.
@@ -279,6 +255,7 @@ func (after *Tensor) Zeros(shape ...int) *Tensor { return node(OpZeros, nil, sha
 func (t *Tensor) SetRows(ids, src *Tensor) *Tensor {
 	wantInts(OpSetRows, ids)
 	wantFloats(OpSetRows, src)
+	wantStored(OpSetRows, t)
 	if !t.IsWeight() && t.Op != OpZeros && t.Op != OpSetRows {
 		fail(OpSetRows, "cannot write into %v", t.Op)
 	}
@@ -302,34 +279,21 @@ type Attn struct {
 // result is (N, H·D).
 func (t *Tensor) Attention(k, v, spans *Tensor, a Attn) *Tensor {
 	wantFloats(OpAttention, t)
-	wantInts(OpAttention, spans)
+	wantStored(OpAttention, k)
+	wantStored(OpAttention, v)
 	same(OpAttention, k, v)
 	if len(t.shape) != 3 || len(k.shape) != 3 || k.Dim(2) != t.Dim(2) || t.Dim(1)%k.Dim(1) != 0 {
 		fail(OpAttention, "queries %v, keys %v", t.shape, k.shape)
 	}
-	if n := t.shape[0]; !slices.Equal(spans.shape, []int{n, 2}) || a.Sequences < 1 || n%a.Sequences != 0 || !spans.IsInput() {
-		fail(OpAttention, "%d sequences of %v with spans %v", a.Sequences, t.shape, spans.shape)
-	}
+	wantSpans(OpAttention, t, spans, a)
 	return node(OpAttention, a, []int{t.shape[0], t.shape[1] * t.shape[2]}, t, k, v, spans)
 }
 
-// AttentionBackward gives the gradients of [Tensor.Attention] (without a cache:
-// as many keys as queries) as one row of numbers: those of t, then k, then v;
-// [Tensor.Part] takes them out.
-func (t *Tensor) AttentionBackward(k, v, spans, dy *Tensor, a Attn) *Tensor {
-	wantFloats(OpAttentionBack, t, k, v, dy)
-	if k.shape[0] != t.shape[0] || dy.Numel() != t.Numel() {
-		fail(OpAttentionBack, "queries %v, keys %v, dy %v", t.shape, k.shape, dy.shape)
+func wantSpans(op Op, t, spans *Tensor, a Attn) {
+	wantInts(op, spans)
+	if n := t.shape[0]; !slices.Equal(spans.shape, []int{n, 2}) || a.Sequences < 1 || n%a.Sequences != 0 || !spans.IsInput() {
+		fail(op, "%d sequences of %v with spans %v", a.Sequences, t.shape, spans.shape)
 	}
-	return node(OpAttentionBack, a, []int{t.Numel() + 2*k.Numel()}, t, k, v, spans, dy)
-}
-
-// Part is a view of t's elements from offset on, in the given shape.
-func (t *Tensor) Part(offset int, shape ...int) *Tensor {
-	if offset < 0 || offset+numel(checkShape(OpPart, shape)) > t.Numel() {
-		fail(OpPart, "%v at %d of %v", shape, offset, t.shape)
-	}
-	return node(OpPart, offset, shape, t)
 }
 
 // Ignore marks a target position that takes no part in the loss.
@@ -345,20 +309,6 @@ func (t *Tensor) CrossEntropy(targets *Tensor) *Tensor {
 	return node(OpCrossEntropy, nil, t.shape[:1], t, targets)
 }
 
-// CrossEntropyBackward is the adjoint of [Tensor.CrossEntropy] at logits t for dy (N).
-func (t *Tensor) CrossEntropyBackward(targets, dy *Tensor) *Tensor {
-	same(OpCrossEntropyBack, targets, dy)
-	return node(OpCrossEntropyBack, nil, t.shape, t, targets, dy)
-}
-
-// SumTo sums t over its leading axes down to shape, which are its last axes: the adjoint of broadcasting.
-func (t *Tensor) SumTo(shape []int) *Tensor {
-	if !suffix(t.shape, shape) {
-		fail(OpSumTo, "%v to %v", t.shape, shape)
-	}
-	return node(OpSumTo, nil, shape, t)
-}
-
 // Mask is what decides a dropout mask beside the seed.
 type Mask struct {
 	P     float64 // probability of a zero
@@ -371,50 +321,8 @@ type Mask struct {
 func (t *Tensor) Dropout(seed *Tensor, m Mask) *Tensor {
 	wantFloats(OpDropout, t)
 	wantInts(OpDropout, seed)
-	if !(m.P >= 0 && m.P < 1) || seed.Numel() != 2 {
-		fail(OpDropout, "probability %g: 0 ≤ p < 1 wanted", m.P)
+	if !(m.P >= 0 && float32(m.P) < 1) || seed.Numel() != 2 {
+		fail(OpDropout, "probability %g: 0 ≤ p < 1 wanted; %d integers of seed, 2 wanted", m.P, seed.Numel())
 	}
 	return node(OpDropout, m, t.shape, t, seed)
-}
-
-// Accumulate sets the weight-like leaf sum to beta·sum + t, in place; beta (1) is an input, and 0 overwrites.
-func (t *Tensor) Accumulate(sum, beta *Tensor) *Tensor {
-	same(OpAccumulate, sum, t)
-	wantFloats(OpAccumulate, sum, t, beta)
-	return node(OpAccumulate, nil, t.shape, sum, t, beta)
-}
-
-// AdamWState are the leaves one weight's update reads and writes; all F32 and of the weight's shape.
-type AdamWState struct {
-	Grad, M, V *Tensor
-	Working    *Tensor // BF16 copy of the weight that the model computes with; nil when the weight itself is
-}
-
-// AdamW updates the F32 leaf t in place (https://arxiv.org/abs/1711.05101). h (7)
-// is an input: learning rate, β1, β2, ε, 1−β1^step, sqrt(1−β2^step), factor of the gradient.
-func (t *Tensor) AdamW(s AdamWState, h *Tensor, decay float64) *Tensor {
-	for _, x := range []*Tensor{s.Grad, s.M, s.V} {
-		same(OpAdamW, t, x)
-		wantFloats(OpAdamW, x)
-	}
-	if h.Numel() != 7 || math.IsNaN(decay) {
-		fail(OpAdamW, "%d hyperparameters, 7 wanted", h.Numel())
-	}
-	src := []*Tensor{t, s.Grad, s.M, s.V, h}
-	if s.Working != nil {
-		same(OpAdamW, t, s.Working)
-		if s.Working.dtype != BF16 {
-			fail(OpAdamW, "working copy is %v, BF16 wanted", s.Working.dtype)
-		}
-		src = append(src, s.Working)
-	}
-	return node(OpAdamW, decay, t.shape, src...)
-}
-
-// SquareSum returns Σt² (1). after keeps a leaf's node in the graph g.
-func (g *Graph) SquareSum(t *Tensor) *Tensor {
-	wantFloats(OpSquareSum, t)
-	n := &Tensor{Op: OpSquareSum, Src: []*Tensor{t}, shape: []int{1}, g: g}
-	g.nodes = append(g.nodes, n)
-	return n
 }

@@ -18,6 +18,7 @@ type Program struct {
 	lowered map[*Tensor]ggml.Tensor
 	inputs  []*Tensor
 	checks  []*Tensor // operations whose integer operands index memory
+	weights map[*Tensor]*storage
 }
 
 // Compile prepares the computation of outputs, and of nothing they do not need.
@@ -42,7 +43,7 @@ func (g *Graph) Compile(dev *Device, outputs ...*Tensor) (p *Program, err error)
 	}
 	// Permutations make two GGML nodes; weights and inputs are leaves.
 	size := 2*len(needed) + 64
-	p = &Program{dev: dev, ctx: ggml.NewContext(size, size), lowered: make(map[*Tensor]ggml.Tensor, len(needed))}
+	p = &Program{dev: dev, ctx: ggml.NewContext(size, size), lowered: make(map[*Tensor]ggml.Tensor, len(needed)), weights: map[*Tensor]*storage{}}
 	defer func() {
 		if r := recover(); r != nil {
 			p.Close()
@@ -54,7 +55,7 @@ func (g *Graph) Compile(dev *Device, outputs ...*Tensor) (p *Program, err error)
 		if !needed[t] {
 			continue
 		}
-		checkWeights(t)
+		checkOperands(t)
 		src := make([]ggml.Tensor, len(t.Src))
 		for i, s := range t.Src {
 			src[i] = p.operand(s)
@@ -64,12 +65,22 @@ func (g *Graph) Compile(dev *Device, outputs ...*Tensor) (p *Program, err error)
 		t.prog = p
 		p.graph.Expand(n)
 		switch t.Op {
-		case OpRows, OpRowsBack, OpSetRows, OpAttention, OpCrossEntropy:
+		case OpRows, OpRowsBack, OpSetRows, OpAttention, OpAttentionBack, OpCrossEntropy, OpCrossEntropyBack:
 			p.checks = append(p.checks, t)
 		}
 	}
 	for _, t := range outputs {
+		if t.IsInput() { // as the gradient of an output with respect to itself is
+			p.graph.Expand(p.operand(t))
+		}
 		p.lowered[t].SetOutput()
+		// The planner keeps an output's memory until the end, but not that of the node an output is a view of.
+		for s := t; s.Op == OpReshape || s.Op == OpPart || s.Op == OpSetRows; {
+			if s = s.Src[0]; s.IsWeight() {
+				break
+			}
+			p.lowered[s].SetOutput()
+		}
 	}
 	var ok bool
 	if p.Scratch, ok = p.graph.Plan(dev.b); !ok {
@@ -88,6 +99,7 @@ func (p *Program) operand(s *Tensor) ggml.Tensor {
 	switch {
 	case s.IsWeight():
 		n = s.store.t
+		p.weights[s] = s.store
 	case s.IsInput():
 		n = p.ctx.New(ggmlTypes[s.dtype], ne(s.shape))
 		n.SetInput()
@@ -106,6 +118,11 @@ func (p *Program) Run() error {
 	for _, t := range p.inputs {
 		if len(t.ids) == 0 && len(t.floats) == 0 {
 			return fmt.Errorf("tensor: an input of shape %v has no value", t.shape)
+		}
+	}
+	for t, s := range p.weights {
+		if t.store != s {
+			return fmt.Errorf("tensor: weight %q has other memory than when the program was compiled", t.Name)
 		}
 	}
 	for _, t := range p.checks {
@@ -135,13 +152,18 @@ func checkIDs(t *Tensor) error {
 		ids, limit, what = t.Src[1].ids, t.Src[0].shape[0], "token id"
 	case OpRowsBack, OpSetRows:
 		ids, limit, what = t.Src[1].ids, t.shape[0], "row"
-	case OpCrossEntropy:
+	case OpCrossEntropy, OpCrossEntropyBack:
 		ids, low, limit, what = t.Src[1].ids, -1<<31, t.Src[0].shape[1], "target"
-	case OpAttention:
-		spans, rows := t.Src[3].ids, int32(t.Src[1].shape[0])
+	case OpAttention, OpAttentionBack:
+		spans, from, rows := t.Src[3].ids, 0, t.Src[1].shape[0]
 		for i := 0; i < len(spans); i += 2 {
-			if spans[i] < 0 || spans[i] >= spans[i+1] || spans[i+1] > rows {
-				return fmt.Errorf("tensor: query %d sees rows %d to %d of %d", i/2, spans[i], spans[i+1], rows)
+			if t.Op == OpAttentionBack { // without a cache the keys of a sequence are its own
+				n := t.Src[0].shape[0] / t.Attr.(Attn).Sequences
+				from = i / 2 / n * n
+				rows = from + n
+			}
+			if a, b := int(spans[i]), int(spans[i+1]); a < from || a >= b || b > rows {
+				return fmt.Errorf("tensor: query %d sees rows %d to %d of %d to %d", i/2, a, b, from, rows)
 			}
 		}
 		return nil
@@ -161,7 +183,7 @@ func (p *Program) Close() {
 	}
 	p.graph.Free()
 	p.ctx.Free()
-	p.ctx, p.lowered = nil, nil
+	p.ctx, p.lowered, p.weights = nil, nil, nil
 }
 
 // Nodes is the number of GGML operations.

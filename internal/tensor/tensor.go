@@ -117,8 +117,11 @@ type Tensor struct {
 
 // Graph is one computation, built once and compiled for a device.
 type Graph struct {
+	Training bool // dropout is on
+
 	nodes []*Tensor
 	ropes map[ropeKey]*Tensor
+	seed  *Tensor
 }
 
 // NewGraph returns an empty graph.
@@ -173,6 +176,14 @@ func (g *Graph) Ints(shape ...int) *Tensor {
 // Floats declares an input of floats; [Tensor.SetFloats] gives it values before each run.
 func (g *Graph) Floats(shape ...int) *Tensor {
 	return &Tensor{Op: OpLeaf, g: g, dtype: F32, shape: checkShape(OpLeaf, shape)}
+}
+
+// Seed is the graph's input (2) that decides its dropout masks; whoever runs the program sets it.
+func (g *Graph) Seed() *Tensor {
+	if g.seed == nil {
+		g.seed = g.Ints(2)
+	}
+	return g.seed
 }
 
 // Nodes returns the nodes in the order they were built, operands first.

@@ -26,9 +26,22 @@ func (t *Tensor) Read(out []float32) {
 		ToFloats(t.dtype, t.Bytes(), out)
 	case t.prog == nil || t.prog.lowered[t].Nil():
 		fail(t.Op, "not an output of a program that was run")
-	default:
+	case t.dtype == F32:
 		t.prog.lowered[t].Get(asBytes(out), 0)
+	default:
+		data := make([]byte, t.Numel()*t.dtype.Size())
+		t.prog.lowered[t].Get(data, 0)
+		ToFloats(t.dtype, data, out)
 	}
+}
+
+// ReadFrom reads an output of the given program, for a graph that was compiled more than once.
+func (t *Tensor) ReadFrom(p *Program, out []float32) {
+	n, ok := p.lowered[t]
+	if !ok || len(out) != t.Numel() {
+		fail(t.Op, "%d elements wanted of %v, or not an output of this program", len(out), t.shape)
+	}
+	n.Get(asBytes(out), 0)
 }
 
 // SetValues sets a weight's elements, rounded to its type.

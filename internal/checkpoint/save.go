@@ -1,0 +1,131 @@
+package checkpoint
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/litgpt-go/litgpt/internal/durable"
+	"github.com/litgpt-go/litgpt/internal/safetensors"
+	"github.com/litgpt-go/litgpt/internal/tensor"
+)
+
+// Value is a tensor to save: its name, type in the file, and where its value is.
+type Value struct {
+	Name  string
+	DType tensor.DType
+	From  *tensor.Tensor // of any float type
+}
+
+// ShardSize is the size in bytes above which a checkpoint is split, as transformers does it.
+const ShardSize = 5 << 30
+
+// SaveWeights writes values as model.safetensors, or as shards of at most shard
+// bytes with their index, into the directory d.
+func SaveWeights(d *durable.Dir, values []Value, shard int) error {
+	var shards [][]Value
+	size, total := 0, 0
+	for _, v := range values {
+		n := v.From.Numel() * v.DType.Size()
+		if len(shards) == 0 || size+n > shard {
+			shards, size = append(shards, nil), 0
+		}
+		shards[len(shards)-1] = append(shards[len(shards)-1], v)
+		size += n
+		total += n
+	}
+	if len(shards) == 1 {
+		return SaveFile(d, "model.safetensors", values)
+	}
+	index := struct {
+		Metadata  map[string]int    `json:"metadata"`
+		WeightMap map[string]string `json:"weight_map"`
+	}{map[string]int{"total_size": total}, map[string]string{}}
+	for i, s := range shards {
+		name := fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(shards))
+		for _, v := range s {
+			index.WeightMap[v.Name] = name
+		}
+		if err := SaveFile(d, name, s); err != nil {
+			return err
+		}
+	}
+	data, err := json.MarshalIndent(index, "", "  ")
+	if err != nil {
+		return err
+	}
+	return d.WriteFile("model.safetensors.index.json", append(data, '\n'))
+}
+
+// SaveFile writes values as one safetensors file of d.
+func SaveFile(d *durable.Dir, name string, values []Value) (err error) {
+	f, err := d.Create(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	infos := make([]safetensors.Info, len(values))
+	for i, v := range values {
+		infos[i] = safetensors.Info{Name: v.Name, DType: safetensors.DType(v.DType.String()), Shape: v.From.Shape()}
+	}
+	w, err := safetensors.NewWriter(f, infos, map[string]string{"format": "pt"})
+	if err != nil {
+		return err
+	}
+	for _, v := range values {
+		data := v.From.Bytes()
+		if v.From.DType() != v.DType {
+			data = tensor.FromFloats(v.DType, v.From.Values())
+		}
+		if err := w.Write(v.Name, data); err != nil {
+			return err
+		}
+	}
+	return w.Close()
+}
+
+// sidecars are the files beside the weights that a checkpoint takes along.
+var sidecars = []string{"generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+	"special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"}
+
+// CopySidecars copies the tokenizer and generation settings of the directory from into d, as far as they exist.
+func CopySidecars(d *durable.Dir, from string) error {
+	for _, name := range sidecars {
+		err := d.CopyFile(name, filepath.Join(from, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// ConfigWithType returns config.json with the type of the weights set, under the key that it already uses for it.
+func ConfigWithType(config []byte, dtype tensor.DType) ([]byte, error) {
+	names := map[tensor.DType]string{tensor.F32: "float32", tensor.BF16: "bfloat16", tensor.F16: "float16"}
+	var c map[string]any
+	if err := json.Unmarshal(config, &c); err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
+	}
+	key := "torch_dtype"
+	if _, ok := c["dtype"]; ok {
+		key = "dtype"
+	}
+	c[key] = names[dtype]
+	out, err := json.MarshalIndent(c, "", "  ")
+	return append(out, '\n'), err
+}
+
+// ReadConfig reads config.json of a checkpoint directory.
+func ReadConfig(dir string) ([]byte, error) {
+	config, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(dir); err != nil {
+			return nil, fmt.Errorf("checkpoint %s: there is no such directory", dir)
+		}
+		return nil, fmt.Errorf("checkpoint %s: no config.json; a Hugging Face checkpoint directory is wanted", dir)
+	}
+	return config, err
+}

@@ -1,0 +1,193 @@
+// Package generate continues sequences of tokens, one at a time, through a KV cache.
+package generate
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/litgpt-go/litgpt/internal/kvcache"
+	"github.com/litgpt-go/litgpt/internal/nn"
+	"github.com/litgpt-go/litgpt/internal/tensor"
+	"github.com/litgpt-go/litgpt/models"
+)
+
+// Request asks for a continuation. The engine knows token ids only; text is the
+// business of its callers.
+type Request struct {
+	Prompt    []int32
+	MaxTokens int
+	Sample    func(logits []float32) (int32, error) // chooses the next id; logits (V) are valid during the call
+	Progress  func(done, total int)                 // of the prompt's tokens; may be nil
+}
+
+// Engine generates from one model, one sequence at a time. It keeps the cache of
+// the last request and reads again only what differs, so a growing conversation is
+// read once.
+type Engine struct {
+	model models.Model
+	dev   *tensor.Device
+	dtype tensor.DType // of the cache
+
+	cache  *kvcache.Cache
+	tokens []int32 // whose keys and values are in the cache
+	decode *pass
+	logits []float32
+}
+
+// chunk is how many tokens of a prompt run at once: enough for full speed of the
+// products, few enough for Ctrl-C and memory.
+const chunk = 256
+
+// New returns an engine for m on dev, with a cache of F32 or F16 (half the memory;
+// what other programs use).
+func New(dev *tensor.Device, m models.Model, cache tensor.DType) *Engine {
+	return &Engine{model: m, dev: dev, dtype: cache, logits: make([]float32, m.Dims().Vocab)}
+}
+
+// Close releases the cache and the compiled graphs.
+func (e *Engine) Close() {
+	if e.decode != nil {
+		e.decode.p.Close()
+	}
+	if e.cache != nil {
+		e.cache.Close()
+	}
+	e.decode, e.cache, e.tokens = nil, nil, nil
+}
+
+// ContextError reports a request that does not fit the model's context.
+type ContextError struct{ Prompt, New, Context int }
+
+func (e *ContextError) Error() string {
+	return fmt.Sprintf("a prompt of %d tokens and %d new ones exceed the model's context of %d", e.Prompt, e.New, e.Context)
+}
+
+// Advice says what to do about it.
+func (e *ContextError) Advice() string {
+	if e.Prompt < e.Context {
+		return fmt.Sprintf("ask for at most %d new tokens, or shorten the prompt", e.Context-e.Prompt)
+	}
+	return "shorten the prompt"
+}
+
+// Generate yields the continuation of a prompt as it is made. It ends after
+// MaxTokens, when the consumer breaks off, or with an error: also that of ctx when
+// it is cancelled.
+func (e *Engine) Generate(ctx context.Context, req Request) iter.Seq2[int32, error] {
+	return func(yield func(int32, error) bool) {
+		if err := e.start(ctx, req); err != nil {
+			yield(0, err)
+			return
+		}
+		for i := range req.MaxTokens {
+			if err := ctx.Err(); err != nil {
+				yield(0, err)
+				return
+			}
+			id, err := req.Sample(e.logits)
+			if err != nil {
+				yield(0, err)
+				return
+			}
+			if !yield(id, nil) {
+				return
+			}
+			if i+1 == req.MaxTokens {
+				return
+			}
+			if err := e.step([]int32{id}); err != nil {
+				yield(0, err)
+				return
+			}
+		}
+	}
+}
+
+// start reads the prompt, as far as the cache does not hold it.
+func (e *Engine) start(ctx context.Context, req Request) error {
+	d := e.model.Dims()
+	n := len(req.Prompt) + req.MaxTokens
+	if len(req.Prompt) == 0 {
+		return fmt.Errorf("the prompt has no tokens")
+	}
+	if n > d.Context {
+		return &ContextError{len(req.Prompt), req.MaxTokens, d.Context}
+	}
+	if e.cache == nil || e.cache.Size < n {
+		size := n
+		if e.cache != nil { // a growing conversation: do not begin anew each time
+			size = min(d.Context, max(n, 2*e.cache.Size))
+		}
+		e.Close()
+		var err error
+		if e.cache, err = kvcache.New(e.dev, e.dtype, d.Layers, d.KVHeads, size, d.HeadDim); err != nil {
+			e.cache = nil
+			return err
+		}
+	}
+	same := 0
+	for same < min(len(req.Prompt)-1, len(e.tokens)) && req.Prompt[same] == e.tokens[same] {
+		same++
+	}
+	e.tokens, e.cache.Len = e.tokens[:same], same
+	rest := req.Prompt[same:]
+	for i, part := 0, slices.Collect(slices.Chunk(rest, chunk)); i < len(part); i++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := e.step(part[i]); err != nil {
+			return err
+		}
+		if req.Progress != nil {
+			req.Progress(len(e.tokens), len(req.Prompt))
+		}
+	}
+	return nil
+}
+
+// pass is a compiled graph for a number of tokens.
+type pass struct {
+	p      *tensor.Program
+	batch  *nn.Batch
+	last   *tensor.Tensor // index of the token whose scores are wanted
+	logits *tensor.Tensor // (1, V)
+}
+
+func (e *Engine) compile(n int) (s *pass, err error) {
+	defer tensor.Catch(&err)
+	g := tensor.NewGraph()
+	s = &pass{batch: nn.NewCachedBatch(g, n, e.cache)}
+	h := e.model.Forward(s.batch) // (N, C)
+	if n > 1 {
+		s.last = g.Ints(1).SetInts([]int32{int32(n - 1)})
+		h = h.Rows(s.last)
+	}
+	s.logits = e.model.Logits(h)
+	s.p, err = g.Compile(e.dev, s.logits)
+	return s, err
+}
+
+// step runs tokens after those in the cache and leaves the scores of the last in e.logits.
+func (e *Engine) step(tokens []int32) (err error) {
+	s := e.decode
+	if n := len(tokens); n > 1 || s == nil {
+		if s, err = e.compile(n); err != nil {
+			return err
+		}
+		if n == 1 {
+			e.decode = s // the same graph serves every token to come
+		} else {
+			defer s.p.Close()
+		}
+	}
+	s.batch.Set(tokens, e.cache.Len)
+	if err := s.p.Run(); err != nil {
+		return err
+	}
+	s.logits.Read(e.logits)
+	e.cache.Len += len(tokens)
+	e.tokens = append(e.tokens, tokens...)
+	return nil
+}

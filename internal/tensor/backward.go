@@ -1,0 +1,153 @@
+package tensor
+
+import (
+	"math"
+	"slices"
+)
+
+// The operations of the backward pass and of the update of the weights.
+
+// RMSNormBackward is the gradient of [Tensor.RMSNorm] with respect to t.
+func (t *Tensor) RMSNormBackward(w, dy *Tensor, eps float64) *Tensor {
+	wantFloats(OpRMSNormBack, t, w, dy)
+	same(OpRMSNormBack, t, dy)
+	if len(w.shape) != 1 || w.shape[0] != t.Dim(-1) {
+		fail(OpRMSNormBack, "weight %q of shape %v for rows of %d", w.Name, w.shape, t.Dim(-1))
+	}
+	return node(OpRMSNormBack, eps, t.shape, t, w, dy)
+}
+
+// RMSNormBackwardWeight is the gradient of [Tensor.RMSNorm] with respect to w.
+func (t *Tensor) RMSNormBackwardWeight(dy *Tensor, eps float64) *Tensor {
+	wantFloats(OpRMSNormBackW, t, dy)
+	same(OpRMSNormBackW, t, dy)
+	return node(OpRMSNormBackW, eps, []int{t.Dim(-1)}, t, dy)
+}
+
+// SwiGLUBackward is the gradient of [Tensor.SwiGLU] with respect to the gate t; that of up is t.SwiGLU(dy).
+func (t *Tensor) SwiGLUBackward(up, dy *Tensor) *Tensor {
+	wantFloats(OpSwiGLUBackGate, t, up, dy)
+	same(OpSwiGLUBackGate, t, up)
+	same(OpSwiGLUBackGate, t, dy)
+	return node(OpSwiGLUBackGate, nil, t.shape, t, up, dy)
+}
+
+// SoftmaxBackward is the adjoint of the softmax whose result is t.
+func (t *Tensor) SoftmaxBackward(dy *Tensor, scale float64) *Tensor {
+	wantFloats(OpSoftmaxBack, t, dy)
+	same(OpSoftmaxBack, t, dy)
+	return node(OpSoftmaxBack, scale, t.shape, t, dy)
+}
+
+// RoPEBackward is the adjoint of the rotation with the given table: the opposite rotation, times the same magnitude.
+func (t *Tensor) RoPEBackward(table *Tensor) *Tensor {
+	wantFloats(OpRoPE, t)
+	if table.Op != OpRopeTable || len(t.shape) != 3 || t.shape[0] != table.shape[0] || 2*table.shape[1] > t.Dim(-1) {
+		fail(OpRoPE, "%v by a table of %v", t.shape, table.shape)
+	}
+	return node(OpRoPE, true, t.shape, t, table)
+}
+
+// RowsBackward sums the rows of dy (N, C) into a table of rows rows, at ids (N).
+func (dy *Tensor) RowsBackward(ids *Tensor, rows int) *Tensor {
+	wantFloats(OpRowsBack, dy)
+	wantInts(OpRowsBack, ids)
+	if len(dy.shape) != 2 || !slices.Equal(ids.shape, dy.shape[:1]) || !ids.IsInput() {
+		fail(OpRowsBack, "%v at ids %v", dy.shape, ids.shape)
+	}
+	return node(OpRowsBack, nil, []int{rows, dy.Dim(-1)}, dy, ids)
+}
+
+// AttentionBackward gives the gradients of [Tensor.Attention] (without a cache:
+// as many keys as queries) as one row of numbers: those of t, then k, then v;
+// [Tensor.Part] takes them out.
+func (t *Tensor) AttentionBackward(k, v, spans, dy *Tensor, a Attn) *Tensor {
+	wantFloats(OpAttentionBack, t, k, v, dy)
+	same(OpAttentionBack, k, v)
+	if len(t.shape) != 3 || len(k.shape) != 3 || k.Dim(2) != t.Dim(2) || t.Dim(1)%k.Dim(1) != 0 || k.shape[0] != t.shape[0] || dy.Numel() != t.Numel() {
+		fail(OpAttentionBack, "queries %v, keys %v, dy %v", t.shape, k.shape, dy.shape)
+	}
+	wantSpans(OpAttentionBack, t, spans, a)
+	return node(OpAttentionBack, a, []int{t.Numel() + 2*k.Numel()}, t, k, v, spans, dy)
+}
+
+// Part is a view of t's elements from offset on, in the given shape.
+func (t *Tensor) Part(offset int, shape ...int) *Tensor {
+	wantFloats(OpPart, t)
+	if n := numel(checkShape(OpPart, shape)); offset < 0 || offset > t.Numel()-n {
+		fail(OpPart, "%v at %d of %v", shape, offset, t.shape)
+	}
+	return node(OpPart, offset, shape, t)
+}
+
+// CrossEntropyBackward is the adjoint of [Tensor.CrossEntropy] at logits t for dy (N).
+func (t *Tensor) CrossEntropyBackward(targets, dy *Tensor) *Tensor {
+	wantFloats(OpCrossEntropyBack, t, dy)
+	wantInts(OpCrossEntropyBack, targets)
+	same(OpCrossEntropyBack, targets, dy)
+	if len(t.shape) != 2 || !slices.Equal(targets.shape, t.shape[:1]) || !targets.IsInput() {
+		fail(OpCrossEntropyBack, "logits %v, targets %v", t.shape, targets.shape)
+	}
+	return node(OpCrossEntropyBack, nil, t.shape, t, targets, dy)
+}
+
+// SumTo sums t over its leading axes down to shape, which are its last axes: the adjoint of broadcasting.
+func (t *Tensor) SumTo(shape []int) *Tensor {
+	wantFloats(OpSumTo, t)
+	if !suffix(t.shape, shape) {
+		fail(OpSumTo, "%v to %v", t.shape, shape)
+	}
+	return node(OpSumTo, nil, shape, t)
+}
+
+// Accumulate sets the weight-like leaf sum to beta·sum + t, in place; beta (1) is an input, and 0 overwrites.
+func (t *Tensor) Accumulate(sum, beta *Tensor) *Tensor {
+	same(OpAccumulate, sum, t)
+	wantFloats(OpAccumulate, sum, t, beta)
+	if !sum.IsWeight() || beta.Numel() != 1 {
+		fail(OpAccumulate, "into a weight by 1 factor wanted, not into %v by %d", sum.Op, beta.Numel())
+	}
+	return node(OpAccumulate, nil, t.shape, sum, t, beta)
+}
+
+// AdamWState are the leaves one weight's update reads and writes; all F32 and of the weight's shape.
+type AdamWState struct {
+	Grad, M, V *Tensor
+	Working    *Tensor // BF16 copy of the weight that the model computes with; nil when the weight itself is
+}
+
+// AdamW updates the F32 leaf t in place (https://arxiv.org/abs/1711.05101). h (7)
+// is an input: learning rate, β1, β2, ε, 1−β1^step, sqrt(1−β2^step), factor of the gradient.
+func (t *Tensor) AdamW(s AdamWState, h *Tensor, decay float64) *Tensor {
+	for _, x := range []*Tensor{t, s.Grad, s.M, s.V} {
+		same(OpAdamW, t, x)
+		wantFloats(OpAdamW, x)
+		if x != s.Grad && !x.IsWeight() {
+			fail(OpAdamW, "cannot update %v in place, a weight wanted", x.Op)
+		}
+	}
+	wantFloats(OpAdamW, h)
+	if h.Numel() != 7 || math.IsNaN(decay) {
+		fail(OpAdamW, "%d hyperparameters, 7 wanted", h.Numel())
+	}
+	src := []*Tensor{t, s.Grad, s.M, s.V, h}
+	if s.Working != nil {
+		same(OpAdamW, t, s.Working)
+		if s.Working.dtype != BF16 || !s.Working.IsWeight() {
+			fail(OpAdamW, "working copy is %v %v, a weight in BF16 wanted", s.Working.Op, s.Working.dtype)
+		}
+		src = append(src, s.Working)
+	}
+	return node(OpAdamW, decay, t.shape, src...)
+}
+
+// SquareSum returns Σt² (1) as a node of g; t is a node of g or a weight, which belongs to no graph.
+func (g *Graph) SquareSum(t *Tensor) *Tensor {
+	wantFloats(OpSquareSum, t)
+	if t.g != nil && t.g != g {
+		fail(OpSquareSum, "operand belongs to another graph")
+	}
+	n := &Tensor{Op: OpSquareSum, Src: []*Tensor{t}, shape: []int{1}, g: g}
+	g.nodes = append(g.nodes, n)
+	return n
+}

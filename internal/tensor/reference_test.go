@@ -1,0 +1,361 @@
+package tensor
+
+import (
+	"math"
+	"slices"
+)
+
+// reference computes one operation in float64, plainly, from the float64 values
+// of its operands: it shares no code with the kernels.
+type reference func(t *Tensor, src [][]float64) []float64
+
+// references has one entry per operation that makes a node.
+var references = map[Op]reference{
+	OpAdd: func(t *Tensor, s [][]float64) []float64 {
+		return each(t, func(i int) float64 { return s[0][i] + s[1][i%len(s[1])] })
+	},
+	OpMul: func(t *Tensor, s [][]float64) []float64 {
+		return each(t, func(i int) float64 { return s[0][i] * s[1][i%len(s[1])] })
+	},
+	OpScale: func(t *Tensor, s [][]float64) []float64 {
+		return each(t, func(i int) float64 { return s[0][i] * t.Attr.(float64) })
+	},
+	OpMatMulT: func(t *Tensor, s [][]float64) []float64 { return product(t, s, false, true) },
+	OpMatMul:  func(t *Tensor, s [][]float64) []float64 { return product(t, s, false, false) },
+	OpTMatMul: func(t *Tensor, s [][]float64) []float64 { return product(t, s, true, false) },
+	OpRMSNorm: func(t *Tensor, s [][]float64) []float64 {
+		return rows(t, func(n int, y []float64) {
+			x := s[0][n*len(y) : (n+1)*len(y)]
+			for i := range y {
+				y[i] = x[i] * rstd(x, t.Attr.(float64)) * s[1][i]
+			}
+		})
+	},
+	// d/dx_i of Σ_j dy_j·w_j·x_j·r(x), with dr/dx_i = −r³·x_i/C
+	OpRMSNormBack: func(t *Tensor, s [][]float64) []float64 {
+		return rows(t, func(n int, dx []float64) {
+			c := len(dx)
+			x, dy := s[0][n*c:(n+1)*c], s[2][n*c:(n+1)*c]
+			r, sum := rstd(x, t.Attr.(float64)), 0.0
+			for j := range c {
+				sum += dy[j] * s[1][j] * x[j]
+			}
+			for i := range c {
+				dx[i] = dy[i]*s[1][i]*r - sum*r*r*r*x[i]/float64(c)
+			}
+		})
+	},
+	OpRMSNormBackW: func(t *Tensor, s [][]float64) []float64 {
+		c := t.Numel()
+		return each(t, func(i int) (sum float64) {
+			for n := range len(s[0]) / c {
+				sum += s[1][n*c+i] * s[0][n*c+i] * rstd(s[0][n*c:(n+1)*c], t.Attr.(float64))
+			}
+			return sum
+		})
+	},
+	OpSwiGLU: func(t *Tensor, s [][]float64) []float64 {
+		return each(t, func(i int) float64 { return s[0][i] * sigmoid(s[0][i]) * s[1][i] })
+	},
+	OpSwiGLUBackGate: func(t *Tensor, s [][]float64) []float64 {
+		return each(t, func(i int) float64 {
+			g, p := s[0][i], sigmoid(s[0][i])
+			return s[2][i] * s[1][i] * (p + g*p*(1-p))
+		})
+	},
+	OpSoftmax: func(t *Tensor, s [][]float64) []float64 {
+		return rows(t, func(n int, y []float64) {
+			for i := range y {
+				y[i] = t.Attr.(float64) * s[0][n*len(y)+i]
+				if len(s) > 1 {
+					y[i] += s[1][(n*len(y)+i)%len(s[1])]
+				}
+			}
+			softmax(y)
+		})
+	},
+	// dx_i = scale·y_i·(dy_i − Σ y·dy)
+	OpSoftmaxBack: func(t *Tensor, s [][]float64) []float64 {
+		return rows(t, func(n int, dx []float64) {
+			y, dy, dot := s[0][n*len(dx):], s[1][n*len(dx):], 0.0
+			for i := range dx {
+				dot += y[i] * dy[i]
+			}
+			for i := range dx {
+				dx[i] = t.Attr.(float64) * y[i] * (dy[i] - dot)
+			}
+		})
+	},
+	OpRopeTable: func(t *Tensor, s [][]float64) []float64 {
+		half := t.shape[1]
+		return each(t, func(i int) float64 {
+			angle := float64(float32(s[0][i/2/half]) * float32(s[1][i/2%half])) // in float32, as everybody computes it
+			if i%2 == 0 {
+				return math.Cos(angle) * t.Attr.(float64)
+			}
+			return math.Sin(angle) * t.Attr.(float64)
+		})
+	},
+	OpRoPE: func(t *Tensor, s [][]float64) []float64 {
+		heads, half := t.shape[1], t.Src[1].shape[1]
+		return rows(t, func(n int, y []float64) {
+			x, table := s[0][n*len(y):(n+1)*len(y)], s[1][n/heads*half*2:]
+			copy(y, x)
+			for i := range half {
+				c, sn := table[2*i], table[2*i+1]
+				if t.Attr.(bool) {
+					sn = -sn
+				}
+				y[i], y[i+half] = x[i]*c-x[i+half]*sn, x[i]*sn+x[i+half]*c
+			}
+		})
+	},
+	OpReshape: func(t *Tensor, s [][]float64) []float64 { return slices.Clone(s[0]) },
+	OpPermute: func(t *Tensor, s [][]float64) []float64 {
+		in, axes := t.Src[0].shape, t.Attr.([]int)
+		return each(t, func(i int) float64 {
+			at, index := 0, make([]int, len(in))
+			for a := len(axes) - 1; a >= 0; a-- {
+				index[axes[a]] = i % t.shape[a]
+				i /= t.shape[a]
+			}
+			for a, d := range in {
+				at = at*d + index[a]
+			}
+			return s[0][at]
+		})
+	},
+	OpRows: func(t *Tensor, s [][]float64) []float64 {
+		c := t.shape[1]
+		return each(t, func(i int) float64 { return s[0][int(s[1][i/c])*c+i%c] })
+	},
+	OpRowsBack: func(t *Tensor, s [][]float64) []float64 {
+		y, c := make([]float64, t.Numel()), t.shape[1]
+		for i, d := range s[0] {
+			y[int(s[1][i/c])*c+i%c] += d
+		}
+		return y
+	},
+	OpZeros: func(t *Tensor, s [][]float64) []float64 { return make([]float64, t.Numel()) },
+	OpSetRows: func(t *Tensor, s [][]float64) []float64 {
+		y, c := slices.Clone(s[0]), t.shape[1]
+		for i, x := range s[2] {
+			y[int(s[1][i/c])*c+i%c] = rounded(t.dtype, x)
+		}
+		return y
+	},
+	OpAttention: func(t *Tensor, s [][]float64) []float64 {
+		y := make([]float64, t.Numel())
+		heads(t, s, func(q, kv, from, d int, p []float64) {
+			for j, p := range p {
+				for i := range d {
+					y[q+i] += p * s[2][kv+j*stride(t)+i]
+				}
+			}
+		})
+		return y
+	},
+	OpAttentionBack: func(t *Tensor, s [][]float64) []float64 {
+		grad := make([]float64, t.Numel())
+		dq, dk, dv := grad[:len(s[0])], grad[len(s[0]):len(s[0])+len(s[1])], grad[len(s[0])+len(s[1]):]
+		scale := t.Attr.(Attn).Scale
+		heads(t, s, func(q, kv, from, d int, p []float64) {
+			dp, dot := make([]float64, len(p)), 0.0
+			for j := range p {
+				for i := range d {
+					dp[j] += s[4][q+i] * s[2][kv+j*stride(t)+i]
+				}
+				dot += p[j] * dp[j]
+			}
+			for j := range p {
+				ds := scale * p[j] * (dp[j] - dot)
+				for i := range d {
+					at := kv + j*stride(t) + i
+					dq[q+i] += ds * s[1][at]
+					dk[at] += ds * s[0][q+i]
+					dv[at] += p[j] * s[4][q+i]
+				}
+			}
+		})
+		return grad
+	},
+	OpPart: func(t *Tensor, s [][]float64) []float64 {
+		return s[0][t.Attr.(int) : t.Attr.(int)+t.Numel()]
+	},
+	OpCrossEntropy: func(t *Tensor, s [][]float64) []float64 {
+		v := t.Src[0].shape[1]
+		return each(t, func(n int) float64 {
+			if s[1][n] < 0 {
+				return 0
+			}
+			p := slices.Clone(s[0][n*v : (n+1)*v])
+			softmax(p)
+			return -math.Log(p[int(s[1][n])])
+		})
+	},
+	OpCrossEntropyBack: func(t *Tensor, s [][]float64) []float64 {
+		return rows(t, func(n int, y []float64) {
+			if s[1][n] < 0 {
+				return
+			}
+			copy(y, s[0][n*len(y):])
+			softmax(y)
+			y[int(s[1][n])]--
+			for i := range y {
+				y[i] *= s[2][n]
+			}
+		})
+	},
+	OpSumTo: func(t *Tensor, s [][]float64) []float64 {
+		y := make([]float64, t.Numel())
+		for i, x := range s[0] {
+			y[i%len(y)] += x
+		}
+		return y
+	},
+	OpDropout: func(t *Tensor, s [][]float64) []float64 {
+		m := t.Attr.(Mask)
+		seed := uint64(uint32(int32(s[1][0]))) | uint64(uint32(int32(s[1][1])))<<32
+		cut := uint64(float64(float32(m.P)) * math.MaxUint32)
+		return each(t, func(i int) float64 {
+			z := seed*0x9e3779b97f4a7c15 + uint64(m.Layer)*0xbf58476d1ce4e5b9 + uint64(i) // SplitMix64
+			z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+			z = (z ^ z>>27) * 0x94d049bb133111eb
+			if (z^z>>31)>>32 < cut {
+				return 0
+			}
+			return s[0][i] / (1 - float64(float32(m.P)))
+		})
+	},
+	OpAccumulate: func(t *Tensor, s [][]float64) []float64 {
+		return each(t, func(i int) float64 {
+			if s[2][0] == 0 {
+				return s[1][i]
+			}
+			return s[2][0]*s[0][i] + s[1][i]
+		})
+	},
+	// src: w, g, m, v, h = lr, β1, β2, ε, 1−β1^t, sqrt(1−β2^t), clip
+	OpAdamW: func(t *Tensor, s [][]float64) []float64 {
+		h := s[4]
+		return each(t, func(i int) float64 {
+			g := s[1][i] * h[6]
+			m := h[1]*s[2][i] + (1-h[1])*g
+			v := h[2]*s[3][i] + (1-h[2])*g*g
+			return s[0][i]*(1-h[0]*t.Attr.(float64)) - h[0]/h[4]*m/(math.Sqrt(v)/h[5]+h[3])
+		})
+	},
+	OpSquareSum: func(t *Tensor, s [][]float64) []float64 {
+		sum := 0.0
+		for _, x := range s[0] {
+			sum += x * x
+		}
+		return []float64{sum}
+	},
+}
+
+func each(t *Tensor, f func(i int) float64) []float64 {
+	y := make([]float64, t.Numel())
+	for i := range y {
+		y[i] = f(i)
+	}
+	return y
+}
+
+// rows gives f each row of the result, to be filled.
+func rows(t *Tensor, f func(n int, y []float64)) []float64 {
+	y, c := make([]float64, t.Numel()), t.Dim(-1)
+	for n := range len(y) / c {
+		f(n, y[n*c:(n+1)*c])
+	}
+	return y
+}
+
+func rstd(x []float64, eps float64) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += v * v
+	}
+	return 1 / math.Sqrt(sum/float64(len(x))+eps)
+}
+
+func sigmoid(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
+
+func softmax(x []float64) {
+	hi, sum := slices.Max(x), 0.0
+	for i := range x {
+		x[i] = math.Exp(x[i] - hi)
+		sum += x[i]
+	}
+	for i := range x {
+		x[i] /= sum
+	}
+}
+
+func rounded(d DType, x float64) float64 {
+	var out [1]float32
+	ToFloats(d, FromFloats(d, []float32{float32(x)}), out[:])
+	return float64(out[0])
+}
+
+// product is a·b over the last two axes, either read transposed; leading axes of b are shared by groups of a's.
+func product(t *Tensor, s [][]float64, ta, tb bool) []float64 {
+	a, b := t.Src[0].shape, t.Src[1].shape
+	n, m, k := t.Dim(-2), t.Dim(-1), a[len(a)-1]
+	if ta {
+		k = a[len(a)-2]
+	}
+	y := make([]float64, t.Numel())
+	for batch := range len(y) / (n * m) {
+		// The index of b's batch: each of its leading indices is a's divided by the size of the group.
+		rest, at, size := batch, 0, 1
+		for i := range len(b) - 2 {
+			ai, bi := len(a)-3-i, len(b)-3-i
+			at += rest % a[ai] / (a[ai] / b[bi]) * size
+			size *= b[bi]
+			rest /= a[ai]
+		}
+		pa, pb := s[0][batch*n*k:], s[1][at*m*k:]
+		for i := range n {
+			for j := range m {
+				sum := 0.0
+				for l := range k {
+					ia, ib := i*k+l, l*m+j
+					if ta {
+						ia = l*n + i
+					}
+					if tb {
+						ib = j*k + l
+					}
+					sum += pa[ia] * pb[ib]
+				}
+				y[(batch*n+i)*m+j] = sum
+			}
+		}
+	}
+	return y
+}
+
+// stride is the distance between neighbouring rows of keys.
+func stride(t *Tensor) int { return t.Src[1].shape[1] * t.Src[1].shape[2] }
+
+// heads gives f, for each query and head, where its channels begin, where those
+// of the first key it sees begin, and the probabilities of the keys.
+func heads(t *Tensor, s [][]float64, f func(q, kv, from, d int, p []float64)) {
+	n, h, d, hkv := t.Src[0].shape[0], t.Src[0].shape[1], t.Src[0].shape[2], t.Src[1].shape[1]
+	for i := range n {
+		from, to := int(s[3][2*i]), int(s[3][2*i+1])
+		for j := range h {
+			q, kv := (i*h+j)*d, from*stride(t)+j/(h/hkv)*d
+			p := make([]float64, to-from)
+			for r := range p {
+				for c := range d {
+					p[r] += s[0][q+c] * s[1][kv+r*stride(t)+c]
+				}
+				p[r] *= t.Attr.(Attn).Scale
+			}
+			softmax(p)
+			f(q, kv, from, d, p)
+		}
+	}
+}

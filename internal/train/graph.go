@@ -1,0 +1,235 @@
+package train
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/litgpt-go/litgpt/internal/autograd"
+	"github.com/litgpt-go/litgpt/internal/data"
+	"github.com/litgpt-go/litgpt/internal/nn"
+	"github.com/litgpt-go/litgpt/internal/optim"
+	"github.com/litgpt-go/litgpt/internal/tensor"
+	"github.com/litgpt-go/litgpt/models"
+)
+
+// In the comments N is the tokens of a micro-batch, C the hidden size, V the vocabulary, R the rows of a chunk.
+
+// graphs runs micro-batches. A compiled graph serves every batch of its shape.
+type graphs struct {
+	dev       *tensor.Device
+	model     models.Model
+	params    []*optim.Param
+	recompute bool
+
+	cache map[shape]*graph
+	order []shape // least recently used first
+}
+
+// shape is what a graph is compiled for.
+type shape struct {
+	B, T   int
+	chunks int  // of rows that count
+	train  bool // with gradients
+}
+
+// graph is one compiled micro-batch: the trunk over all tokens, then the head and
+// the loss over the rows that count, a chunk at a time, so that the scores of all
+// rows are never held together. With gradients, a chunk's backward pass follows
+// its forward pass at once, and the trunk's comes last.
+type graph struct {
+	p      *tensor.Program
+	batch  *nn.Batch
+	chunks []lossChunk
+	beta   *tensor.Tensor // of the first addition to each gradient: 0 starts a step
+	rows   int            // R
+	seed   *tensor.Tensor
+}
+
+type lossChunk struct {
+	in      *tensor.Tensor // (R) rows of the hidden states
+	out     *tensor.Tensor // (R) rows of their gradient; those beyond the count go to row N, which nobody reads
+	targets *tensor.Tensor // (R)
+	weights *tensor.Tensor // (R) derivative of the loss by each row's; nil without gradients
+	nll     *tensor.Tensor // (R)
+}
+
+// chunkRows bounds the scores held at once to 32 MiB, in whole tiles.
+func chunkRows(n, vocab int) int {
+	return min(n, max(48, 8<<20/vocab/48*48))
+}
+
+// counted are the rows that take part in the loss.
+func counted(b data.Batch) (rows []int) {
+	for i, t := range b.Targets {
+		if t >= 0 {
+			rows = append(rows, i)
+		}
+	}
+	return rows
+}
+
+// run computes the negative log-likelihood of each counted row of b (in their
+// order) and, when weight > 0, adds weight times its gradient to those of the
+// parameters; first overwrites them.
+func (s *graphs) run(b data.Batch, weight float64, first bool, seed [2]int32) (nll []float32, err error) {
+	rows := counted(b)
+	if len(rows) == 0 {
+		return nil, fmt.Errorf("no token of the batch counts for the loss")
+	}
+	R := chunkRows(b.B*b.T, s.model.Dims().Vocab)
+	g, err := s.get(shape{b.B, b.T, (len(rows) + R - 1) / R, weight > 0})
+	if err != nil {
+		return nil, err
+	}
+	g.batch.Set(b.Tokens, 0)
+	for i, c := range g.chunks {
+		in, out, targets, weights := make([]int32, R), make([]int32, R), make([]int32, R), make([]float32, R)
+		for j := range R {
+			if k := i*R + j; k < len(rows) {
+				in[j], out[j], targets[j], weights[j] = int32(rows[k]), int32(rows[k]), b.Targets[rows[k]], float32(weight)
+			} else {
+				out[j], targets[j] = int32(b.B*b.T), tensor.Ignore
+			}
+		}
+		c.in.SetInts(in)
+		c.targets.SetInts(targets)
+		if weight > 0 {
+			c.out.SetInts(out)
+			c.weights.SetFloats(weights)
+		}
+	}
+	if weight > 0 {
+		beta := float32(1)
+		if first {
+			beta = 0
+		}
+		g.beta.SetFloats([]float32{beta})
+		g.seed.SetInts(seed[:])
+	}
+	if err := g.p.Run(); err != nil {
+		return nil, err
+	}
+	buf := make([]float32, R)
+	for _, c := range g.chunks {
+		c.nll.Read(buf)
+		nll = append(nll, buf[:min(R, len(rows)-len(nll))]...)
+	}
+	return nll, nil
+}
+
+// get gives the graph for a shape. Graphs are kept while their scratch memory
+// together stays below twice that of the largest.
+func (s *graphs) get(k shape) (*graph, error) {
+	if i := slices.Index(s.order, k); i >= 0 {
+		s.order = append(slices.Delete(s.order, i, i+1), k)
+		return s.cache[k], nil
+	}
+	g, err := s.build(k)
+	if err != nil {
+		// Memory may be had by giving up the others.
+		s.close()
+		if g, err = s.build(k); err != nil {
+			return nil, err
+		}
+	}
+	if s.cache == nil {
+		s.cache = map[shape]*graph{}
+	}
+	s.cache[k], s.order = g, append(s.order, k)
+	total, largest := 0, 0
+	for _, g := range s.cache {
+		total, largest = total+g.p.Scratch, max(largest, g.p.Scratch)
+	}
+	for len(s.order) > 1 && total > 2*largest {
+		old := s.order[0]
+		total -= s.cache[old].p.Scratch
+		s.cache[old].p.Close()
+		delete(s.cache, old)
+		s.order = s.order[1:]
+	}
+	return g, nil
+}
+
+func (s *graphs) close() {
+	for _, g := range s.cache {
+		g.p.Close()
+	}
+	s.cache, s.order = nil, nil
+}
+
+func (s *graphs) build(k shape) (out *graph, err error) {
+	defer tensor.Catch(&err)
+	d := s.model.Dims()
+	g := tensor.NewGraph()
+	g.Training = k.train
+	N := k.B * k.T
+	out = &graph{batch: nn.NewBatch(g, k.B, k.T), rows: chunkRows(N, d.Vocab), seed: g.Seed()}
+	h := s.model.Forward(out.batch) // (N, C)
+
+	var results []*tensor.Tensor
+	add := accumulator{g: g, params: s.params, started: make([]bool, len(s.params))}
+	var dh *tensor.Tensor
+	if k.train {
+		out.beta = g.Floats(1)
+		add.beta, add.one = out.beta, g.Floats(1).SetFloats([]float32{1})
+		dh = h.Zeros(N+1, d.Hidden)
+	}
+	weights := make([]*tensor.Tensor, len(s.params))
+	for i, p := range s.params {
+		weights[i] = p.Weight
+	}
+	for range k.chunks {
+		c := lossChunk{in: g.Ints(out.rows), targets: g.Ints(out.rows)}
+		hc := h.Rows(c.in)                                 // (R, C)
+		c.nll = s.model.Logits(hc).CrossEntropy(c.targets) // (R)
+		results = append(results, c.nll)
+		if k.train {
+			c.out, c.weights = g.Ints(out.rows), g.Floats(out.rows)
+			grads, err := autograd.Gradients([]autograd.Output{{Value: c.nll, Grad: c.weights}},
+				append([]*tensor.Tensor{hc}, weights...), autograd.Options{})
+			if err != nil {
+				return nil, err
+			}
+			dh = dh.SetRows(c.out, grads[0])
+			add.add(grads[1:])
+		}
+		out.chunks = append(out.chunks, c)
+	}
+	if k.train {
+		grads, err := autograd.Gradients([]autograd.Output{{Value: h, Grad: dh.Part(0, N, d.Hidden)}}, weights, autograd.Options{Recompute: s.recompute})
+		if err != nil {
+			return nil, err
+		}
+		add.add(grads)
+		for i, p := range s.params {
+			if !add.started[i] {
+				return nil, fmt.Errorf("the loss does not depend on %s", p.Name)
+			}
+		}
+		results = append(results, add.results...)
+	}
+	out.p, err = g.Compile(s.dev, results...)
+	return out, err
+}
+
+// accumulator adds gradients to those of the parameters, in place and in the order of building.
+type accumulator struct {
+	g         *tensor.Graph
+	params    []*optim.Param
+	beta, one *tensor.Tensor
+	started   []bool
+	results   []*tensor.Tensor
+}
+
+func (a *accumulator) add(grads []*tensor.Tensor) {
+	for i, d := range grads {
+		if d == nil {
+			continue
+		}
+		beta := a.one
+		if !a.started[i] {
+			a.started[i], beta = true, a.beta
+		}
+		a.results = append(a.results, d.Accumulate(a.params[i].Grad, beta))
+	}
+}

@@ -1,0 +1,182 @@
+package lora
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/litgpt-go/litgpt/internal/checkpoint"
+	"github.com/litgpt-go/litgpt/internal/durable"
+	"github.com/litgpt-go/litgpt/internal/nn"
+	"github.com/litgpt-go/litgpt/internal/safetensors"
+	"github.com/litgpt-go/litgpt/internal/tensor"
+)
+
+// The files of a PEFT adapter directory.
+const (
+	ConfigFile  = "adapter_config.json"
+	WeightsFile = "adapter_model.safetensors"
+)
+
+// prefix stands before every name in PEFT's files.
+const prefix = "base_model.model."
+
+// Base says which checkpoint an adapter corrects.
+type Base struct {
+	Path string // base_model_name_or_path
+	Hash string // of its config.json and weights, ours; empty in adapters of other programs
+}
+
+// peftConfig is adapter_config.json: what PEFT writes, and the hash of the base.
+type peftConfig struct {
+	PEFTType      string             `json:"peft_type"`
+	TaskType      string             `json:"task_type"`
+	BaseModel     string             `json:"base_model_name_or_path"`
+	BaseHash      string             `json:"litgpt_base_sha256,omitempty"`
+	Rank          int                `json:"r"`
+	Alpha         float64            `json:"lora_alpha"`
+	Dropout       float64            `json:"lora_dropout"`
+	Targets       targets            `json:"target_modules"`
+	Bias          string             `json:"bias"`
+	FanInFanOut   bool               `json:"fan_in_fan_out"`
+	InferenceMode bool               `json:"inference_mode"`
+	InitWeights   any                `json:"init_lora_weights"`
+	UseDoRA       bool               `json:"use_dora"`
+	UseRSLoRA     bool               `json:"use_rslora"`
+	ModulesToSave []string           `json:"modules_to_save"`
+	RankPattern   map[string]int     `json:"rank_pattern"`
+	AlphaPattern  map[string]float64 `json:"alpha_pattern"`
+	LoRABias      bool               `json:"lora_bias"`
+}
+
+// targets is a list of names; PEFT also writes one string, a regular expression or "all-linear".
+type targets []string
+
+func (t *targets) UnmarshalJSON(data []byte) error {
+	var one string
+	if json.Unmarshal(data, &one) == nil {
+		return fmt.Errorf("target_modules is the pattern %q; a list of layer names wanted", one)
+	}
+	return json.Unmarshal(data, (*[]string)(t))
+}
+
+// IsAdapter reports whether dir is an adapter directory.
+func IsAdapter(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, ConfigFile))
+	return err == nil
+}
+
+// Save writes the adapter of model into d in the PEFT layout.
+func Save(d *durable.Dir, model any, cfg Config, base Base) error {
+	c := peftConfig{PEFTType: "LORA", TaskType: "CAUSAL_LM", BaseModel: base.Path, BaseHash: base.Hash, Rank: cfg.Rank, Alpha: cfg.Alpha,
+		Dropout: cfg.Dropout, Targets: cfg.Targets, Bias: "none", InferenceMode: true, InitWeights: true,
+		RankPattern: map[string]int{}, AlphaPattern: map[string]float64{}}
+	data, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := d.WriteFile(ConfigFile, append(data, '\n')); err != nil {
+		return err
+	}
+	var values []checkpoint.Value
+	for name, p := range nn.Params(model) {
+		if isAdapter(name) {
+			values = append(values, checkpoint.Value{Name: prefix + name, DType: tensor.F32, From: p})
+		}
+	}
+	slices.SortFunc(values, func(a, b checkpoint.Value) int { return strings.Compare(a.Name, b.Name) })
+	return checkpoint.SaveFile(d, WeightsFile, values)
+}
+
+// ReadConfig reads adapter_config.json of dir. Kinds of adapters that compute
+// something else (DoRA, rank patterns, saved modules) are errors.
+func ReadConfig(dir string) (Config, Base, error) {
+	var c peftConfig
+	name := filepath.Join(dir, ConfigFile)
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return Config{}, Base{}, err
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return Config{}, Base{}, fmt.Errorf("%s: %w", name, err)
+	}
+	cfg := Config{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, Targets: c.Targets}
+	slices.Sort(cfg.Targets)
+	bad := ""
+	switch {
+	case c.PEFTType != "LORA":
+		bad = fmt.Sprintf("peft_type is %q", c.PEFTType)
+	case c.UseDoRA:
+		bad = "use_dora is set"
+	case c.UseRSLoRA:
+		bad = "use_rslora is set"
+	case c.FanInFanOut:
+		bad = "fan_in_fan_out is set"
+	case c.LoRABias, c.Bias != "" && c.Bias != "none":
+		bad = "it trains biases"
+	case len(c.ModulesToSave) > 0:
+		bad = fmt.Sprintf("modules_to_save is %v", c.ModulesToSave)
+	case len(c.RankPattern)+len(c.AlphaPattern) > 0:
+		bad = "it has a rank_pattern or alpha_pattern"
+	}
+	if bad != "" {
+		return cfg, Base{}, fmt.Errorf("%s: %s; a plain LoRA adapter is wanted", name, bad)
+	}
+	if err := cfg.check(); err != nil {
+		return cfg, Base{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return cfg, Base{c.BaseModel, c.BaseHash}, nil
+}
+
+// Load hangs the adapter of dir on model, which is its base on dev. All that does
+// not fit is reported together.
+func Load(dev *tensor.Device, model any, dir string) (Config, error) {
+	cfg, _, err := ReadConfig(dir)
+	if err != nil {
+		return cfg, err
+	}
+	f, err := safetensors.Open(filepath.Join(dir, WeightsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return cfg, fmt.Errorf("%s: no %s; the adapter's weights are missing", dir, WeightsFile)
+	} else if err != nil {
+		return cfg, err
+	}
+	defer f.Close()
+	names, weights, err := Inject(dev, model, cfg, rand.New(rand.NewPCG(0, 0)))
+	if err != nil {
+		return cfg, fmt.Errorf("%s: %w", dir, err)
+	}
+	var errs []error
+	used := map[string]bool{}
+	for i, w := range weights {
+		t, ok := f.Tensor(prefix + names[i])
+		used[prefix+names[i]] = true
+		switch {
+		case !ok:
+			errs = append(errs, fmt.Errorf("missing %s%s, shape %v", prefix, names[i], w.Shape()))
+		case !slices.Equal(t.Shape, w.Shape()):
+			errs = append(errs, fmt.Errorf("%s: shape %v in the adapter, %v for this model", t.Name, t.Shape, w.Shape()))
+		case !slices.Contains([]safetensors.DType{"F32", "F16", "BF16"}, t.DType):
+			errs = append(errs, fmt.Errorf("%s: type %s, F32, F16 or BF16 wanted", t.Name, t.DType))
+		default:
+			if err := checkpoint.Fill(w, t); err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	for _, name := range f.Names() {
+		if !used[name] {
+			errs = append(errs, fmt.Errorf("unused %s", name))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return cfg, fmt.Errorf("%s does not fit the model:\n%w", filepath.Join(dir, WeightsFile), err)
+	}
+	return cfg, nil
+}

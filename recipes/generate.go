@@ -1,0 +1,226 @@
+package recipes
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/litgpt-go/litgpt/internal/checkpoint"
+	"github.com/litgpt-go/litgpt/internal/generate"
+	"github.com/litgpt-go/litgpt/internal/sample"
+	"github.com/litgpt-go/litgpt/internal/tensor"
+	"github.com/litgpt-go/litgpt/tokenizer"
+)
+
+// Sampling are the settings of how the next token is chosen.
+type Sampling struct {
+	MaxNewTokens int     `yaml:"max_new_tokens" help:"tokens to generate at most"`
+	TopK         int     `yaml:"top_k" help:"choose among this many of the likeliest tokens; 0 for all"`
+	TopP         float64 `yaml:"top_p" help:"choose among the likeliest tokens that together have this probability; 0 takes the likeliest"`
+	Temperature  float64 `yaml:"temperature" help:"below 1 sharper, above 1 flatter; 0 takes the likeliest token"`
+	Seed         int64   `yaml:"seed" help:"seed of the choices"`
+}
+
+func newSampling() Sampling {
+	return Sampling{MaxNewTokens: 50, TopK: 50, TopP: 1, Temperature: 0.8, Seed: 1234}
+}
+
+func (s Sampling) config(i int) sample.Config {
+	return sample.Config{Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, Seed: uint64(s.Seed) + uint64(i)}
+}
+
+func (s Sampling) check() error {
+	var bad []string
+	if s.MaxNewTokens <= 0 {
+		bad = append(bad, fmt.Sprintf("--max_new_tokens is %d; a positive number wanted", s.MaxNewTokens))
+	}
+	if err := s.config(0).Check(); err != nil {
+		bad = append(bad, err.Error())
+	}
+	return usage(bad)
+}
+
+// Generate continues a prompt: "litgpt generate".
+type Generate struct {
+	CheckpointDir string `yaml:"checkpoint_dir" arg:"0" help:"model or adapter directory"`
+	Prompt        string `yaml:"prompt" help:"what the model is asked; it is written in the model's prompt style"`
+	SysPrompt     string `yaml:"sys_prompt" help:"system prompt, for styles that have one"`
+	PromptStyle   string `yaml:"prompt_style" help:"style to write the prompt in; default is the model's own: its finetuning's, its chat template, by its name"`
+	TokenIDs      string `yaml:"token_ids" help:"prompt as token ids, e.g. [1,2,3], taken as it is"`
+	JSON          bool   `yaml:"json" help:"print a JSON line per sample with prompt_ids, ids, text and finish_reason"`
+	NumSamples    int    `yaml:"num_samples" help:"continuations to generate"`
+	Sampling      `yaml:",inline"`
+	Precision     string `yaml:"precision" help:"32-true, bf16-true or 16-true; default the checkpoint's own type"`
+	Device        `yaml:",inline"`
+}
+
+// NewGenerate returns the defaults.
+func NewGenerate() Generate {
+	return Generate{Prompt: "What food do llamas eat?", NumSamples: 1, Sampling: newSampling(), Device: Device{Device: "auto"}}
+}
+
+// talker is a loaded model with its tokenizer, ready to generate.
+type talker struct {
+	*loaded
+	dev    *tensor.Device
+	tok    *tokenizer.Tokenizer
+	style  tokenizer.PromptStyle
+	engine *generate.Engine
+}
+
+// newTalker loads a checkpoint for generation.
+func newTalker(dir, prec, style string, device Device, log *slog.Logger) (t *talker, err error) {
+	start := time.Now()
+	if err := checkInference(prec); err != nil {
+		return nil, err
+	}
+	l, err := open(dir)
+	if err != nil {
+		return nil, err
+	}
+	t = &talker{loaded: l}
+	defer func() {
+		if err != nil {
+			t.close()
+		}
+	}()
+	if t.tok, err = l.tokenizer(); err != nil {
+		return t, err
+	}
+	if style != "" {
+		t.style, err = tokenizer.StyleByName(style)
+	} else {
+		t.style, err = l.style(t.tok)
+	}
+	if err != nil {
+		return t, err
+	}
+	if t.dev, err = device.open(); err != nil {
+		return t, err
+	}
+	matrix := checkpoint.Stored
+	if prec != "" {
+		matrix = precisions[prec].matrix
+	}
+	if err := l.load(t.dev, matrix, false); err != nil {
+		return t, err
+	}
+	// Half precision is enough for the cache where the weights have no more.
+	cache := tensor.F16
+	if l.dtype == tensor.F32 {
+		cache = tensor.F32
+	}
+	t.engine = generate.New(t.dev, l.Model, cache)
+	l.describe(log, t.dev, "prompt_style", t.style.Name(), "load_ms", time.Since(start).Milliseconds())
+	return t, nil
+}
+
+func (t *talker) close() {
+	if t.engine != nil {
+		t.engine.Close()
+	}
+	t.loaded.close()
+	if t.dev != nil {
+		t.dev.Close()
+	}
+}
+
+// answer generates from ids until a stop sequence or max tokens. emit gets the ids
+// that are part of the answer, as soon as that is certain.
+func (t *talker) answer(ctx context.Context, ids []int32, max int, sampler *sample.Sampler, emit func([]int32) error) (reason string, err error) {
+	stops := sample.NewStops(t.style.StopTokens(t.tok))
+	for id, err := range t.engine.Generate(ctx, generate.Request{Prompt: ids, MaxTokens: max, Sample: sampler.Sample}) {
+		if err != nil {
+			return "", err
+		}
+		sure, done := stops.Push(id)
+		if err := emit(sure); err != nil {
+			return "", err
+		}
+		if done {
+			return "stop", nil
+		}
+	}
+	return "length", emit(stops.Flush())
+}
+
+// Run generates; text goes to stdout.
+func (c Generate) Run(ctx context.Context, stdout io.Writer, log *slog.Logger) error {
+	if err := c.Sampling.check(); err != nil {
+		return err
+	}
+	if c.NumSamples <= 0 {
+		return usage([]string{fmt.Sprintf("--num_samples is %d; a positive number wanted", c.NumSamples)})
+	}
+	var ids []int32
+	if c.TokenIDs != "" {
+		if err := json.Unmarshal([]byte(c.TokenIDs), &ids); err != nil || len(ids) == 0 {
+			return usage([]string{fmt.Sprintf("--token_ids is %.60q; a list like [1,2,3] wanted", c.TokenIDs)})
+		}
+	}
+	t, err := newTalker(c.CheckpointDir, c.Precision, c.PromptStyle, c.Device, log)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	if ids == nil {
+		text, err := t.style.Render(t.tok, c.Prompt, "", c.SysPrompt)
+		if err != nil {
+			return err
+		}
+		ids = t.tok.Encode(text, t.style.AddsSpecial())
+	} else if err := checkIDs(ids, t.Dims().Vocab); err != nil {
+		return err
+	}
+	for i := range c.NumSamples {
+		start := time.Now()
+		sampler := sample.New(c.Sampling.config(i))
+		stream := t.tok.Stream(true)
+		var out []int32
+		var text strings.Builder
+		reason, err := t.answer(ctx, ids, c.MaxNewTokens, sampler, func(sure []int32) error {
+			out = append(out, sure...)
+			for _, id := range sure {
+				piece := stream.Next(id)
+				text.WriteString(piece)
+				if !c.JSON {
+					if _, err := io.WriteString(stdout, piece); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		rest := stream.Flush()
+		text.WriteString(rest)
+		if c.JSON {
+			if out == nil {
+				out = []int32{}
+			}
+			if err := json.NewEncoder(stdout).Encode(map[string]any{"prompt_ids": ids, "ids": out, "text": text.String(), "finish_reason": reason}); err != nil {
+				return err
+			}
+		} else if _, err := io.WriteString(stdout, rest+"\n"); err != nil {
+			return err
+		}
+		took := time.Since(start)
+		log.Info("generated", "sample", i+1, "prompt_tokens", len(ids), "tokens", len(out), "seconds", round(took.Seconds()), "tok/s", round(float64(len(out))/took.Seconds()), "finish_reason", reason)
+	}
+	return nil
+}
+
+func checkIDs(ids []int32, vocab int) error {
+	for i, id := range ids {
+		if id < 0 || int(id) >= vocab {
+			return usage([]string{fmt.Sprintf("token id %d at place %d is out of range; the model has %d", id, i, vocab)})
+		}
+	}
+	return nil
+}

@@ -1,0 +1,234 @@
+package recipes
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/litgpt-go/litgpt/internal/checkpoint"
+	"github.com/litgpt-go/litgpt/internal/nn"
+	"github.com/litgpt-go/litgpt/internal/safetensors"
+	"github.com/litgpt-go/litgpt/internal/tensor"
+	"github.com/litgpt-go/litgpt/lora"
+	"github.com/litgpt-go/litgpt/models"
+	"github.com/litgpt-go/litgpt/tokenizer"
+)
+
+// loaded is an opened checkpoint: a Hugging Face directory, or an adapter directory on its base.
+type loaded struct {
+	models.Model
+	dir    string // as given
+	base   string // of the weights; dir unless that is an adapter's
+	config []byte // config.json of the base
+	src    *safetensors.Dir
+	lora   *lora.Config // nil without adapter
+	dtype  tensor.DType // of the first matrix in memory
+}
+
+// findDir is LitGPT's rule: a relative name that is no directory is looked for under checkpoints/.
+func findDir(dir string) string {
+	if _, err := os.Stat(dir); err != nil && !filepath.IsAbs(dir) && !strings.HasPrefix(dir, "checkpoints") {
+		if under := filepath.Join("checkpoints", dir); exists(under) {
+			return under
+		}
+	}
+	return dir
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// open declares the model of a checkpoint directory and opens its weights; load fills them.
+func open(dir string) (*loaded, error) {
+	dir = findDir(dir)
+	l := &loaded{dir: dir, base: dir}
+	if lora.IsAdapter(dir) {
+		cfg, base, err := lora.ReadConfig(dir)
+		if err != nil {
+			return nil, err
+		}
+		l.lora = &cfg
+		if l.base, err = findBase(dir, base); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if l.config, err = checkpoint.ReadConfig(l.base); err != nil {
+		return nil, err
+	}
+	if l.Model, err = models.New(l.config); err != nil {
+		return nil, fmt.Errorf("%s: %w", l.base, err)
+	}
+	if l.src, err = safetensors.OpenDir(l.base); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// findBase finds the checkpoint that the adapter in dir corrects, and checks that it is that one.
+func findBase(dir string, base lora.Base) (string, error) {
+	for _, path := range []string{base.Path, filepath.Join(dir, base.Path), findDir(base.Path)} {
+		if base.Path == "" || !exists(filepath.Join(path, "config.json")) {
+			continue
+		}
+		if base.Hash == "" {
+			return path, nil
+		}
+		hash, err := fingerprint(path)
+		if err != nil {
+			return "", err
+		}
+		if hash != base.Hash {
+			return "", fmt.Errorf("%s: the adapter was trained on other weights than those now in %s; set base_model_name_or_path in %s to the right checkpoint", dir, path, lora.ConfigFile)
+		}
+		return path, nil
+	}
+	return "", fmt.Errorf("%s: the adapter's base checkpoint %q is not there; set base_model_name_or_path in %s to its directory", dir, base.Path, lora.ConfigFile)
+}
+
+// fingerprint is a SHA-256 over config.json and, of each file of weights, its size
+// and 64 pieces of 16 KiB spread over it (the header is in the first): it tells
+// checkpoints apart without reading them whole.
+func fingerprint(dir string) (string, error) {
+	h := sha256.New()
+	config, err := checkpoint.ReadConfig(dir)
+	if err != nil {
+		return "", err
+	}
+	h.Write(config)
+	src, err := safetensors.OpenDir(dir)
+	if err != nil {
+		return "", err
+	}
+	defer src.Close()
+	for _, name := range src.Files() {
+		if !filepath.IsAbs(name) && !exists(name) {
+			name = filepath.Join(dir, name)
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		info, err := f.Stat()
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%d\n", info.Size())
+		const pieces, size = 64, 16 << 10
+		for i := range int64(pieces) {
+			at := (info.Size() - size) / (pieces - 1) * i
+			if _, err := io.Copy(h, io.NewSectionReader(f, max(0, at), size)); err != nil {
+				return "", fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// load fills the weights on dev, with the adapter if there is one.
+func (l *loaded) load(dev *tensor.Device, matrix checkpoint.Type, own bool) error {
+	if err := checkpoint.Load(dev, l.Model, l.src, checkpoint.Options{Matrix: matrix, Own: own}); err != nil {
+		return fmt.Errorf("%s: %w", l.base, err)
+	}
+	for _, p := range nn.Params(l.Model) {
+		if len(p.Shape()) == 2 {
+			l.dtype = p.DType()
+			break
+		}
+	}
+	if l.lora != nil {
+		if _, err := lora.Load(dev, l.Model, l.dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// storedType is the type of most weights in the files.
+func (l *loaded) storedType() safetensors.DType {
+	count := map[safetensors.DType]int{}
+	best := safetensors.DType("F32")
+	for _, name := range l.src.Names() {
+		t, _ := l.src.Tensor(name)
+		count[t.DType] += len(t.Data)
+		if count[t.DType] > count[best] {
+			best = t.DType
+		}
+	}
+	return best
+}
+
+// trainPrecision is the precision to train in: the one asked for, else full
+// precision for weights stored in it and bf16-mixed for others.
+func (l *loaded) trainPrecision(asked string) precision {
+	if asked == "" {
+		asked = "bf16-mixed"
+		if l.storedType() == "F32" {
+			asked = "32-true"
+		}
+	}
+	return precisions[asked]
+}
+
+// close releases weights and files.
+func (l *loaded) close() {
+	for _, p := range nn.Params(l.Model) {
+		p.Free()
+	}
+	l.src.Close()
+}
+
+// tokenizer loads the tokenizer of the directory, or of the base.
+func (l *loaded) tokenizer() (*tokenizer.Tokenizer, error) {
+	dir := l.dir
+	if !exists(filepath.Join(dir, "tokenizer.json")) {
+		dir = l.base
+	}
+	tok, err := tokenizer.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	if v := l.Dims().Vocab; tok.VocabSize() > v {
+		return nil, fmt.Errorf("%s: the tokenizer has %d ids, the model's embedding %d rows; they do not belong together", dir, tok.VocabSize(), v)
+	}
+	return tok, nil
+}
+
+// style is how prompts are written for this model: as it was finetuned here
+// (prompt_style.yaml), else by its own chat template, else by its name.
+func (l *loaded) style(tok *tokenizer.Tokenizer) (tokenizer.PromptStyle, error) {
+	for _, dir := range []string{l.dir, l.base} {
+		if s, ok, err := tokenizer.LoadStyle(dir); ok || err != nil {
+			return s, err
+		}
+	}
+	if tok.ChatTemplate() != "" {
+		return tokenizer.StyleByName(tokenizer.ChatTemplateStyle)
+	}
+	return tokenizer.StyleForModel(filepath.Base(l.base)), nil
+}
+
+// describe logs the one header line: what runs on what.
+func (l *loaded) describe(log *slog.Logger, dev *tensor.Device, attrs ...any) {
+	n := 0
+	for _, p := range nn.Params(l.Model) {
+		n += p.Numel()
+	}
+	log.Info("model", append([]any{"checkpoint", l.dir, "weights", n, "type", l.dtype.String(), "device", dev.Name, "threads", dev.Threads}, attrs...)...)
+}
+
+// Device is where a command computes.
+type Device struct {
+	Device  string `yaml:"device" help:"cpu, or auto"`
+	Threads int    `yaml:"threads" help:"CPU threads; 0 for one per processor"`
+}
+
+func (d Device) open() (*tensor.Device, error) { return tensor.Open(d.Device, d.Threads) }

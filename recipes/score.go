@@ -1,0 +1,210 @@
+package recipes
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"unicode/utf8"
+
+	"github.com/litgpt-go/litgpt/internal/checkpoint"
+	"github.com/litgpt-go/litgpt/internal/data"
+	"github.com/litgpt-go/litgpt/internal/durable"
+	"github.com/litgpt-go/litgpt/internal/nn"
+	"github.com/litgpt-go/litgpt/internal/safetensors"
+	"github.com/litgpt-go/litgpt/internal/tensor"
+	"github.com/litgpt-go/litgpt/internal/train"
+)
+
+// Score computes how likely a text is: "litgpt score".
+type Score struct {
+	CheckpointDir string `yaml:"checkpoint_dir" arg:"0" help:"model or adapter directory"`
+	Text          string `yaml:"text" help:"text to score"`
+	File          string `yaml:"file" help:"file of the text to score"`
+	TokenIDs      string `yaml:"token_ids" help:"token ids to score, a list per window, e.g. [[1,2,3]]"`
+	AddSpecial    bool   `yaml:"add_special_tokens" help:"begin the text with what the tokenizer adds, e.g. BOS"`
+	MaxSeqLength  int    `yaml:"max_seq_length" help:"tokens per window; windows do not overlap; 0 is the model's context"`
+	MaxWindows    int    `yaml:"max_windows" help:"windows to score; 0 for all"`
+	Logits        string `yaml:"logits" help:"write the logits of all windows, float32 (tokens, vocabulary), to this safetensors file"`
+	Precision     string `yaml:"precision" help:"32-true, bf16-true or 16-true; default the checkpoint's own type"`
+	Device        `yaml:",inline"`
+}
+
+// NewScore returns the defaults.
+func NewScore() Score { return Score{Device: Device{Device: "auto"}} }
+
+// scores is the result, on stdout. The first token of a window has no log-probability and does not count.
+type scores struct {
+	TokenIDs   [][]int32   `json:"token_ids"`
+	LogProbs   [][]float64 `json:"logprobs"` // natural, of the tokens from the second on
+	NLL        []float64   `json:"nll"`      // mean per window
+	Perplexity float64     `json:"perplexity"`
+	Tokens     int         `json:"tokens"` // counted
+}
+
+// Run scores.
+func (c Score) Run(ctx context.Context, stdout io.Writer, log *slog.Logger) error {
+	given := 0
+	for _, s := range []string{c.Text, c.File, c.TokenIDs} {
+		if s != "" {
+			given++
+		}
+	}
+	if given != 1 || c.MaxSeqLength < 0 || c.MaxWindows < 0 {
+		return usage([]string{"one of --text, --file and --token_ids is wanted, and --max_seq_length and --max_windows cannot be negative"})
+	}
+	var windows [][]int32
+	if c.TokenIDs != "" {
+		if err := json.Unmarshal([]byte(c.TokenIDs), &windows); err != nil {
+			return usage([]string{fmt.Sprintf("--token_ids is %.60q; lists like [[1,2,3]] wanted", c.TokenIDs)})
+		}
+	}
+	if err := checkInference(c.Precision); err != nil {
+		return err
+	}
+	l, err := open(c.CheckpointDir)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	length := l.Dims().Context
+	if c.MaxSeqLength > 0 {
+		if c.MaxSeqLength > length {
+			return usage([]string{fmt.Sprintf("--max_seq_length %d exceeds the model's context of %d", c.MaxSeqLength, length)})
+		}
+		length = c.MaxSeqLength
+	}
+	if c.TokenIDs == "" {
+		if windows, err = c.windows(l, length); err != nil {
+			return err
+		}
+	}
+	if c.MaxWindows > 0 && len(windows) > c.MaxWindows {
+		windows = windows[:c.MaxWindows]
+	}
+	for i, w := range windows {
+		if len(w) < 2 || len(w) > l.Dims().Context {
+			return usage([]string{fmt.Sprintf("window %d has %d tokens; 2 to %d (the context) wanted", i, len(w), l.Dims().Context)})
+		}
+		if err := checkIDs(w, l.Dims().Vocab); err != nil {
+			return err
+		}
+	}
+	if len(windows) == 0 {
+		return usage([]string{"there is nothing to score: at least two tokens are wanted"})
+	}
+
+	dev, err := c.Device.open()
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	matrix := checkpoint.Stored
+	if c.Precision != "" {
+		matrix = precisions[c.Precision].matrix
+	}
+	if err := l.load(dev, matrix, false); err != nil {
+		return err
+	}
+	l.describe(log, dev, "windows", len(windows))
+	e := train.NewEvaluator(dev, l.Model)
+	defer e.Close()
+	var out scores
+	var sum float64
+	for _, w := range windows {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n := len(w) - 1
+		nll, err := e.Loss(data.Batch{Tokens: w[:n], Targets: w[1:], B: 1, T: n})
+		if err != nil {
+			return err
+		}
+		lp, mean := make([]float64, n), 0.0
+		for i, x := range nll {
+			lp[i] = -float64(x)
+			mean += float64(x)
+		}
+		if math.IsNaN(mean) || math.IsInf(mean, 0) {
+			return fmt.Errorf("the model's scores are not finite; its weights may be damaged, or too large for --precision %s", c.Precision)
+		}
+		sum += mean
+		out.TokenIDs, out.LogProbs, out.NLL = append(out.TokenIDs, w), append(out.LogProbs, lp), append(out.NLL, mean/float64(n))
+		out.Tokens += n
+	}
+	out.Perplexity = math.Exp(sum / float64(out.Tokens))
+	if c.Logits != "" {
+		if err := c.writeLogits(dev, l, windows); err != nil {
+			return err
+		}
+	}
+	return json.NewEncoder(stdout).Encode(out)
+}
+
+// windows tokenizes the text and cuts it.
+func (c Score) windows(l *loaded, length int) (windows [][]int32, err error) {
+	text := c.Text
+	if c.File != "" {
+		raw, err := os.ReadFile(c.File)
+		if err != nil {
+			return nil, err
+		}
+		if text = string(raw); !utf8.ValidString(text) {
+			return nil, fmt.Errorf("%s: the text is not UTF-8", c.File)
+		}
+	}
+	tok, err := l.tokenizer()
+	if err != nil {
+		return nil, err
+	}
+	ids := tok.Encode(text, c.AddSpecial)
+	for len(ids) > 1 {
+		n := min(len(ids), length)
+		windows = append(windows, ids[:n])
+		ids = ids[n:]
+	}
+	return windows, nil
+}
+
+// writeLogits computes the scores of all tokens of all windows, a window at a time.
+func (c Score) writeLogits(dev *tensor.Device, l *loaded, windows [][]int32) (err error) {
+	defer tensor.Catch(&err)
+	n, v := 0, l.Dims().Vocab
+	for _, w := range windows {
+		n += len(w)
+	}
+	all := make([]byte, 0, 4*n*v)
+	for _, w := range windows {
+		g := tensor.NewGraph()
+		b := nn.NewBatch(g, 1, len(w))
+		logits := l.Logits(l.Forward(b))
+		p, err := g.Compile(dev, logits)
+		if err != nil {
+			return err
+		}
+		b.Set(w, 0)
+		if err := p.Run(); err != nil {
+			p.Close()
+			return err
+		}
+		all = append(all, tensor.FromFloats(tensor.F32, logits.Values())...)
+		p.Close()
+	}
+	return writeFile(c.Logits, []safetensors.Tensor{{Name: "logits", DType: "F32", Shape: []int{n, v}, Data: all}})
+}
+
+func writeFile(path string, tensors []safetensors.Tensor) error {
+	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
+		return fmt.Errorf("%s: its directory does not exist", path)
+	}
+	var buf bytes.Buffer
+	if err := safetensors.Write(&buf, tensors, map[string]string{"format": "pt"}); err != nil {
+		return err
+	}
+	return durable.WriteFile(path, buf.Bytes(), 0o644)
+}
