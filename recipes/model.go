@@ -222,6 +222,9 @@ func (l *loaded) describe(log *slog.Logger, dev *tensor.Device, attrs ...any) {
 	for _, p := range nn.Params(l.Model) {
 		n += p.Numel()
 	}
+	if slow := tensor.SlowBuild(); slow != "" {
+		log.Warn(slow)
+	}
 	log.Info("model", append([]any{"checkpoint", l.dir, "weights", n, "type", l.dtype.String(), "device", dev.Name, "threads", dev.Threads}, attrs...)...)
 }
 

@@ -1,6 +1,7 @@
 package recipes
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -281,8 +282,8 @@ func (c Pretrain) Run(ctx context.Context, out Out) error {
 	hyper := c
 	hyper.Resume = ""
 	s.hyper = &hyper
-	out.Log(nil).Info("model", "name", l.dir, "weights", n, "device", dev.Name, "threads", dev.Threads, "precision", prec.name,
-		"sequences", s.sets[0].Len(), "length", length)
+	l.dir = cmp.Or(l.dir, c.ModelConfig.Name)
+	l.describe(out.Log(nil), dev, "precision", prec.name, "sequences", s.sets[0].Len(), "length", length)
 	return s.loop(ctx, length)
 }
 

@@ -1,6 +1,9 @@
 #include "gemm.h"
 #include "kernels.h"
 #include <cstdlib>
+#if __has_include(<sys/mman.h>)
+#include <sys/mman.h>
+#endif
 
 struct buffer {
 	float *p = nullptr;
@@ -13,9 +16,13 @@ float *scratch(int slot, size_t n) {
 	if (b[slot].n < n) {
 		free(b[slot].p);
 		b[slot].n = 0;
-		size_t bytes = (n * sizeof(float) + 4095) & ~(size_t)4095;
-		b[slot].p = (float *)aligned_alloc(4096, bytes);
+		const size_t page = 2 << 20; // huge pages: fewer translations, and no two pages of a block fall on the same part of L2
+		size_t bytes = (n * sizeof(float) + page - 1) / page * page;
+		b[slot].p = (float *)aligned_alloc(page, bytes);
 		if (!b[slot].p) abort(); // a few MiB; the graph's own buffers were had before
+#ifdef MADV_HUGEPAGE
+		madvise(b[slot].p, bytes, MADV_HUGEPAGE); // a hint: to refuse it costs speed only
+#endif
 		b[slot].n = n;
 	}
 	return b[slot].p;
@@ -25,10 +32,7 @@ size_t type_bytes(int type) { return type == LG_F32 ? 4 : 2; }
 
 static void convert(int type, const uint16_t *s, int k, float *d) {
 	if (type == LG_BF16) {
-		for (int i = 0; i < k; i++) {
-			uint32_t u = (uint32_t)s[i] << 16;
-			memcpy(d + i, &u, 4);
-		}
+		for (int i = 0; i < k; i++) d[i] = bf16_to_f32(s[i]);
 	} else {
 		for (int i = 0; i < k; i++) d[i] = f16_to_f32(s[i]);
 	}
@@ -40,80 +44,81 @@ const float *row_f32(int type, const void *row, ptrdiff_t from, int k, float *tm
 	return tmp;
 }
 
-void pack_b(int type, const void *b, ptrdiff_t ld, bool trans, int j0, int m, int k0, int k, float *out) {
-	const char *base = (const char *)b;
+// Both operands are packed by the two functions below, into panels of W columns, [k][W]; zero where columns are missing.
+
+// pack_rows packs an operand whose rows run along the panels: element (x,p) is at src[p*ld+x]. Each row
+// is read once from end to end, for there the next row may lie a power of two away, in the same cache set.
+template <int W>
+static void pack_rows(int type, const char *src, ptrdiff_t ld, int n, int k, float *out) {
+	const int XB = W * 16; // columns at a time: as many panels are written in turn
 	const size_t es = type_bytes(type);
-	if (trans) { // rows of k hold neighbouring j: copy strips
-		float tmp[NR];
-		for (int j = 0; j < m; j += NR) {
-			int w = m - j < NR ? m - j : NR;
-			for (int p = 0; p < k; p++, out += NR) {
-				const float *r = row_f32(type, base + (size_t)(k0 + p) * ld * es, j0 + j, w, tmp);
-				if (w == NR) {
-					vstore(out, vload(r));
-					vstore(out + VL, vload(r + VL));
-				} else {
-					for (int x = 0; x < NR; x++) out[x] = x < w ? r[x] : 0;
-				}
-			}
-		}
-		return;
-	}
-	const int KB = 64; // depth of one strip, so that the rows of a panel stay in L1 while they are transposed
-	float tmp[NR][KB];
-	for (int j = 0; j < m; j += NR, out += (ptrdiff_t)k * NR) {
-		int w = m - j < NR ? m - j : NR;
-		for (int p0 = 0; p0 < k; p0 += KB) {
-			int kb = k - p0 < KB ? k - p0 : KB;
-			const float *r[NR];
-			for (int x = 0; x < w; x++) r[x] = row_f32(type, base + (size_t)(j0 + j + x) * ld * es, k0 + p0, kb, tmp[x]);
-			float *o = out + (ptrdiff_t)p0 * NR;
-			if (w == NR) {
-				for (int p = 0; p < kb; p++)
-					for (int x = 0; x < NR; x++) o[p * NR + x] = r[x][p];
-			} else {
-				for (int p = 0; p < kb; p++)
-					for (int x = 0; x < NR; x++) o[p * NR + x] = x < w ? r[x][p] : 0;
-			}
+	float tmp[XB];
+	for (int x0 = 0; x0 < n; x0 += XB) {
+		int xb = n - x0 < XB ? n - x0 : XB;
+		for (int p = 0; p < k; p++) {
+			const float *r = row_f32(type, src + (ptrdiff_t)p * ld * es, x0, xb, tmp);
+			float *o = out + (ptrdiff_t)x0 * k + p * W;
+			int x = 0;
+			for (; x + W <= xb; x += W, o += (ptrdiff_t)k * W) memcpy(o, r + x, W * 4);
+			if (x < xb)
+				for (int i = 0; i < W; i++) o[i] = x + i < xb ? r[x + i] : 0;
 		}
 	}
 }
 
-// pack_a copies n rows and depth k of A into panels of MR rows, [k][MR], so that
-// the tile reads it in one stream. Rows beyond n are not read by tile_rows.
-static void pack_a(int type, const void *a, ptrdiff_t ld, bool trans, int i0, int n, int k0, int k, float *out) {
-	const char *base = (const char *)a;
+// pack_columns packs an operand whose rows run along the depth: element (x,p) is at src[x*ld+p].
+// Blocks of 4×4 are transposed in registers. When W is no multiple of 4, as 6, a store's surplus
+// lies where the next step of p, or the next panel, is written after it.
+template <int W>
+static void pack_columns(int type, const char *src, ptrdiff_t ld, int n, int k, float *out) {
+	const int KB = 64, G = (W + 3) / 4 * 4; // depth at a time, rows rounded up
 	const size_t es = type_bytes(type);
-	float tmp[1024];
-	for (int i = 0; i < n; i += MR, out += (ptrdiff_t)k * MR) {
-		int w = n - i < MR ? n - i : MR;
-		if (trans) {
-			for (int p = 0; p < k; p++) {
-				const float *r = row_f32(type, base + (size_t)(k0 + p) * ld * es, i0 + i, w, tmp);
-				for (int x = 0; x < w; x++) out[p * MR + x] = r[x];
-			}
-		} else {
-			for (int x = 0; x < w; x++) {
-				const float *r = row_f32(type, base + (size_t)(i0 + i + x) * ld * es, k0, k, tmp);
-				for (int p = 0; p < k; p++) out[p * MR + x] = r[p];
-			}
+	static const float zeros[KB] = {};
+	float tmp[W][KB];
+	for (int x0 = 0; x0 < n; x0 += W) {
+		int w = n - x0 < W ? n - x0 : W;
+		for (int p0 = 0; p0 < k; p0 += KB) {
+			int kb = k - p0 < KB ? k - p0 : KB, p = 0;
+			const float *r[G];
+			for (int x = 0; x < G; x++) r[x] = x < w ? row_f32(type, src + (x0 + x) * ld * es, p0, kb, tmp[x]) : zeros;
+			for (; p + 4 <= kb; p += 4, out += 4 * W)
+#pragma GCC unroll 4
+				for (int x = G - 4; x >= 0; x -= 4) transpose4(r + x, p, out + x, W);
+			for (; p < kb; p++, out += W)
+				for (int x = 0; x < W; x++) out[x] = r[x][p];
 		}
 	}
+}
+
+template <int W>
+static void pack(int type, const void *src, ptrdiff_t ld, bool trans, int x0, int n, int k0, int k, float *out) {
+	const char *p = (const char *)src;
+	const size_t es = type_bytes(type);
+	if (trans)
+		pack_rows<W>(type, p + (k0 * ld + x0) * es, ld, n, k, out);
+	else
+		pack_columns<W>(type, p + (x0 * ld + k0) * es, ld, n, k, out);
+}
+
+void pack_b(int type, const void *b, ptrdiff_t ld, bool trans, int j0, int m, int k0, int k, float *out) {
+	pack<NR>(type, b, ld, trans, j0, m, k0, k, out);
 }
 
 // gemm computes rows [i0,i1) and columns [j0,j1) of C.
 static void gemm(const lg_gemm *g, int i0, int i1, int j0, int j1) {
-	// Blocks by the caches of small cores: a panel of B (KC×NR) in L1, a block of A (MC×KC) in half of L2, B (KC×NC) in L3.
-	const int KC = 256, MC = MR * 32, NC = NR * 64;
-	float *pa = scratch(0, (size_t)MC * KC), *pb = scratch(1, (size_t)NC * KC);
+	// Blocks by the caches of small cores: a panel of B (KC×NR) and one of A in L1, a block of A (MC×KC) in a quarter of L2, B (KC×NC) in L3.
+	const int KC = 320, MC = MR * 16, NC = NR * 64;
+	// 4 more: pack_columns stores a surplus.
+	float *pa = scratch(0, (size_t)MC * KC + 4), *pb = scratch(1, (size_t)NC * KC);
+	const int steps = (g->k + KC - 1) / KC, depth = (g->k + steps - 1) / steps; // equal steps: a short last one would not pay for its pass over C
 	for (int jc = j0; jc < j1; jc += NC) {
 		int m = j1 - jc < NC ? j1 - jc : NC;
-		for (int kc = 0; kc < g->k; kc += KC) {
-			int k = g->k - kc < KC ? g->k - kc : KC;
+		for (int kc = 0; kc < g->k; kc += depth) {
+			int k = g->k - kc < depth ? g->k - kc : depth;
 			pack_b(g->btype, g->b, g->ldb, g->tb, jc, m, kc, k, pb);
 			for (int ic = i0; ic < i1; ic += MC) {
 				int n = i1 - ic < MC ? i1 - ic : MC;
-				pack_a(g->atype, g->a, g->lda, g->ta, ic, n, kc, k, pa);
+				pack<MR>(g->atype, g->a, g->lda, g->ta, ic, n, kc, k, pa);
 				for (int j = 0; j < m; j += NR) {
 					int cols = m - j < NR ? m - j : NR;
 					const float *b = pb + (ptrdiff_t)j * k;

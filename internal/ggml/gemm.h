@@ -34,6 +34,8 @@ static inline __attribute__((always_inline)) void micro(int k, const float *a, p
 // tile computes R rows of one panel: c (R, cols) = [c +] A·B over k.
 template <int R>
 static inline void tile(int k, const float *a, ptrdiff_t rs, ptrdiff_t cs, const float *b, float *c, ptrdiff_t ldc, int cols, bool add) {
+#pragma GCC unroll 16
+	for (int i = 0; i < R; i++) __builtin_prefetch(c + i * ldc, 1); // its latency passes during the products
 	vf c0[R] = {}, c1[R] = {};
 	micro<R>(k, a, rs, cs, b, c0, c1);
 	if (cols == NR) {

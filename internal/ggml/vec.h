@@ -80,24 +80,35 @@ static inline uint16_t f32_to_bf16(float f) {
 	if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)((u >> 16) | 64);
 	return (uint16_t)((u + (0x7fff + ((u >> 16) & 1))) >> 16);
 }
+// Exact; written without branches so that loops over it become vector code. Times 2^112 moves the exponent's bias, also that of subnormals.
 static inline float f16_to_f32(uint16_t h) {
-#if defined(__F16C__) || defined(__ARM_FP16_FORMAT_IEEE)
-	_Float16 x;
-	memcpy(&x, &h, 2);
-	return (float)x;
-#else
-	uint32_t sign = (uint32_t)(h & 0x8000) << 16, exp = (h >> 10) & 31, man = h & 1023, u;
-	if (exp == 31) {
-		u = sign | 0x7f800000 | man << 13;
-	} else if (exp) {
-		u = sign | (exp + 112) << 23 | man << 13;
-	} else {
-		float f = (float)man * 5.9604644775390625e-8f; // 2^-24
-		memcpy(&u, &f, 4);
-		u |= sign;
-	}
+	uint32_t u = (uint32_t)(h & 0x7fff) << 13, special = (h & 0x7c00) == 0x7c00 ? 0x7f800000 : 0;
 	float f;
 	memcpy(&f, &u, 4);
+	f *= 5192296858534827628530496329220096.0f;
+	memcpy(&u, &f, 4);
+	u |= special | (uint32_t)(h & 0x8000) << 16;
+	memcpy(&f, &u, 4);
 	return f;
+}
+
+// GCC and Clang name the permutation of two vectors' lanes differently.
+#if defined(__clang__)
+#define VSHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define VSHUFFLE(a, b, ...) __builtin_shuffle(a, b, v4i{__VA_ARGS__})
 #endif
+
+typedef float v4 __attribute__((vector_size(16)));
+typedef float v4u __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t v4i __attribute__((vector_size(16)));
+
+// transpose4 writes elements [p, p+4) of 4 rows as 4 columns, ld apart.
+static inline void transpose4(const float *const *r, int p, float *out, ptrdiff_t ld) {
+	v4 a = (v4) * (const v4u *)(r[0] + p), b = (v4) * (const v4u *)(r[1] + p), c = (v4) * (const v4u *)(r[2] + p), d = (v4) * (const v4u *)(r[3] + p);
+	v4 ab = VSHUFFLE(a, b, 0, 4, 1, 5), cd = VSHUFFLE(c, d, 0, 4, 1, 5), AB = VSHUFFLE(a, b, 2, 6, 3, 7), CD = VSHUFFLE(c, d, 2, 6, 3, 7);
+	*(v4u *)out = (v4u)VSHUFFLE(ab, cd, 0, 1, 4, 5);
+	*(v4u *)(out + ld) = (v4u)VSHUFFLE(ab, cd, 2, 3, 6, 7);
+	*(v4u *)(out + 2 * ld) = (v4u)VSHUFFLE(AB, CD, 0, 1, 4, 5);
+	*(v4u *)(out + 3 * ld) = (v4u)VSHUFFLE(AB, CD, 2, 3, 6, 7);
 }
