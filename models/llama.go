@@ -132,6 +132,9 @@ func readLlamaConfig(config []byte) (llamaConfig, error) {
 	}
 	c.NumKVHeads = cmp.Or(c.NumKVHeads, c.NumHeads)
 	if c.NumHeads > 0 {
+		if c.HeadDim == 0 && c.HiddenSize%c.NumHeads != 0 {
+			return c, fmt.Errorf("config.json: num_attention_heads %d does not divide hidden_size %d, and there is no head_dim", c.NumHeads, c.HiddenSize)
+		}
 		c.HeadDim = cmp.Or(c.HeadDim, c.HiddenSize/c.NumHeads)
 	}
 	if err := positive(map[string]int{"vocab_size": c.VocabSize, "hidden_size": c.HiddenSize, "intermediate_size": c.IntermediateSize,

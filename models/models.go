@@ -62,6 +62,11 @@ func Architecture(config []byte) (string, error) {
 // New declares the model described by a config.json. Its weights have shapes and
 // names, and no storage until a checkpoint is loaded or an initializer runs.
 func New(config []byte) (m Model, err error) {
+	defer func() {
+		if e, ok := err.(*tensor.Error); ok {
+			err = fmt.Errorf("config.json: a weight of %s", e.Msg) // sizes that are possible alone, not together
+		}
+	}()
 	defer tensor.Catch(&err)
 	arch, err := Architecture(config)
 	if err != nil {

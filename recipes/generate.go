@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
 	"github.com/litgpt-go/litgpt/internal/generate"
@@ -155,6 +156,9 @@ func (c Generate) Run(ctx context.Context, stdout io.Writer, log *slog.Logger) e
 	}
 	if c.NumSamples <= 0 {
 		return usage([]string{fmt.Sprintf("--num_samples is %d; a positive number wanted", c.NumSamples)})
+	}
+	if !utf8.ValidString(c.Prompt) || !utf8.ValidString(c.SysPrompt) {
+		return usage([]string{"--prompt is not UTF-8, or --sys_prompt is not"})
 	}
 	var ids []int32
 	if c.TokenIDs != "" {

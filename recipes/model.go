@@ -234,4 +234,9 @@ type Device struct {
 	Threads int    `yaml:"threads" help:"CPU threads; 0 for one per processor"`
 }
 
-func (d Device) open() (*tensor.Device, error) { return tensor.Open(d.Device, d.Threads) }
+func (d Device) open() (*tensor.Device, error) {
+	if d.Threads < 0 {
+		return nil, usage([]string{fmt.Sprintf("--threads is %d; 0 for one per processor, or their number, wanted", d.Threads)})
+	}
+	return tensor.Open(d.Device, d.Threads)
+}

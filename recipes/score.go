@@ -148,15 +148,16 @@ func (c Score) Run(ctx context.Context, stdout io.Writer, log *slog.Logger) erro
 
 // windows tokenizes the text and cuts it.
 func (c Score) windows(l *loaded, length int) (windows [][]int32, err error) {
-	text := c.Text
+	text, from := c.Text, "--text"
 	if c.File != "" {
 		raw, err := os.ReadFile(c.File)
 		if err != nil {
 			return nil, err
 		}
-		if text = string(raw); !utf8.ValidString(text) {
-			return nil, fmt.Errorf("%s: the text is not UTF-8", c.File)
-		}
+		text, from = string(raw), c.File
+	}
+	if !utf8.ValidString(text) {
+		return nil, fmt.Errorf("%s: the text is not UTF-8", from)
 	}
 	tok, err := l.tokenizer()
 	if err != nil {

@@ -1,6 +1,7 @@
 package recipes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/litgpt-go/litgpt/internal/data"
@@ -172,7 +175,7 @@ func (s *session) loop(ctx context.Context, seqLength int) (err error) {
 	if err := s.write(final, nil); err != nil {
 		return err
 	}
-	s.log.Info("done", "checkpoint", final, "steps", last, "tokens", s.tokens, "time", time.Since(begin).Round(time.Second).String(), "scratch_MiB", s.trainer.Scratch()>>20)
+	s.log.Info("done", "checkpoint", final, "steps", s.trainer.Optimizer.Steps, "tokens", s.tokens, "time", time.Since(begin).Round(time.Second).String(), "scratch_MiB", s.trainer.Scratch()>>20)
 	return nil
 }
 
@@ -212,21 +215,24 @@ func (s *session) restore() (step int, err error) {
 	dir := s.resume
 	switch s.resume {
 	case "", "false":
-		if _, n, ok, _ := durable.Latest(s.outDir, "step-"); ok {
-			return 0, fmt.Errorf("%s holds the checkpoints of an earlier run (up to step %d); go on with --resume auto, choose another --out_dir, or remove it", s.outDir, n)
+		if dirs := stepDirs(s.outDir); len(dirs) > 0 {
+			return 0, fmt.Errorf("%s holds the checkpoints of an earlier run (up to %s); go on with --resume auto, choose another --out_dir, or remove it", s.outDir, filepath.Base(dirs[0]))
 		}
 		return 0, nil
 	case "auto", "true":
 		if err := durable.RecoverAll(s.outDir); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return 0, err
 		}
-		var ok bool
-		if dir, _, ok, err = durable.Latest(s.outDir, "step-"); err != nil {
+		if dir, err = s.newest(); err != nil {
 			return 0, err
-		} else if !ok && s.resume == "true" {
+		} else if dir == "" && s.resume == "true" {
 			return 0, fmt.Errorf("--resume true: there is no checkpoint in --out_dir=%s", s.outDir)
-		} else if !ok {
+		} else if dir == "" {
 			return 0, nil
+		}
+	default:
+		if err := durable.Verify(dir); err != nil {
+			return 0, fmt.Errorf("--resume: %w", err)
 		}
 	}
 	state, err := s.trainer.LoadState(dir, s.run)
@@ -238,6 +244,44 @@ func (s *session) restore() (step int, err error) {
 	}
 	s.tokens = state.Tokens
 	return state.Step, nil
+}
+
+// newest is the newest checkpoint in out_dir whose files are all as they were
+// written, "" when there are none. A damaged one costs the steps since the one
+// before, and a warning; when all are damaged that is an error, as nobody wants
+// to lose a run by starting it again.
+func (s *session) newest() (string, error) {
+	var damaged []error
+	for _, dir := range stepDirs(s.outDir) {
+		err := durable.Verify(dir)
+		if err == nil {
+			for _, e := range damaged {
+				s.log.Warn("a damaged checkpoint is passed over", "error", e)
+			}
+			return dir, nil
+		}
+		damaged = append(damaged, err)
+	}
+	if len(damaged) > 0 {
+		return "", fmt.Errorf("no checkpoint in %s can be resumed; remove them to begin anew:\n%w", s.outDir, errors.Join(damaged...))
+	}
+	return "", nil
+}
+
+// stepDirs lists the directories of steps in out_dir, the last one first.
+func stepDirs(outDir string) (dirs []string) {
+	entries, _ := os.ReadDir(outDir) // a missing one has none
+	number := map[string]int{}
+	for _, e := range entries {
+		digits, ok := strings.CutPrefix(e.Name(), "step-")
+		if n, err := strconv.Atoi(digits); ok && err == nil && e.IsDir() {
+			dir := filepath.Join(outDir, e.Name())
+			number[dir] = n
+			dirs = append(dirs, dir)
+		}
+	}
+	slices.SortFunc(dirs, func(a, b string) int { return cmp.Or(number[b]-number[a], strings.Compare(a, b)) })
+	return dirs
 }
 
 // validate logs the mean loss over at most iters batches of the validation set; 0 means all.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -16,15 +17,26 @@ import (
 	"github.com/litgpt-go/litgpt/internal/settings"
 )
 
-// TestMain makes this test binary the program litgpt for the scripts, with
-// the command probe added to the table.
+var update = flag.Bool("update", false, "write the golden texts of testdata/script anew")
+
+// TestMain makes this test binary the program litgpt for the scripts and for
+// tests that run it as a process, with the command probe added to the table.
 func TestMain(m *testing.M) {
 	commands = append(commands, newProbe)
-	testscript.Main(m, map[string]func(){"litgpt": main})
+	testscript.Main(tests{m}, map[string]func(){"litgpt": main})
 }
 
+// Scripts find the tiny model in $TINY, the directory of texts in $DATA and the
+// tokenizer in $TOKENIZER.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true})
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, UpdateScripts: *update,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("TINY", tiny(t))
+			e.Setenv("DATA", path("testdata"))
+			e.Setenv("TOKENIZER", path(tokenizerDir))
+			e.Setenv("XDG_CACHE_HOME", os.Getenv("XDG_CACHE_HOME"))
+			return nil
+		}})
 }
 
 // newProbe is a command that shows what reaches a command and ends in each of

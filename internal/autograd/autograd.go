@@ -21,6 +21,11 @@ type Options struct {
 	// memory for one block at a time, for a third more arithmetic.
 	// https://arxiv.org/abs/1604.06174
 	Recompute bool
+
+	// Ready, if set, is called with the place of each parameter that has a gradient as
+	// soon as that is complete, so that the caller can use it up there and then: a
+	// graph that adds gradients up at its end holds all of them at once.
+	Ready func(i int, grad *tensor.Tensor)
 }
 
 // Gradients appends to the graph of the outputs the gradients of the loss with
@@ -34,10 +39,22 @@ type Options struct {
 func Gradients(outputs []Output, params []*tensor.Tensor, o Options) (grads []*tensor.Tensor, err error) {
 	defer tensor.Catch(&err)
 
+	if len(outputs) == 0 {
+		return nil, fmt.Errorf("autograd: no outputs to differentiate")
+	}
 	forward := slices.Clone(outputs[0].Value.Graph().Nodes()) // the rules append to the graph
 	wanted := make(map[*tensor.Tensor]bool, len(params))
-	for _, p := range params {
-		wanted[p] = true
+	place := make(map[*tensor.Tensor]int, len(params))
+	for i, p := range params {
+		wanted[p], place[p] = true, i
+	}
+	uses := map[*tensor.Tensor]int{} // operands of forward nodes that a parameter still is
+	for _, n := range forward {
+		for _, s := range n.Src {
+			if wanted[s] {
+				uses[s]++
+			}
+		}
 	}
 	// needs[n] reports whether some parameter is upstream of n or is n.
 	needs := make(map[*tensor.Tensor]bool, len(forward))
@@ -63,10 +80,22 @@ func Gradients(outputs []Output, params []*tensor.Tensor, o Options) (grads []*t
 		}
 		add(out.Value, out.Grad)
 	}
+	// done notes that the backward pass is through with n.
+	done := func(n *tensor.Tensor) {
+		for _, s := range n.Src {
+			if !wanted[s] {
+				continue
+			}
+			if uses[s]--; uses[s] == 0 && grad[s] != nil && o.Ready != nil {
+				o.Ready(place[s], grad[s])
+			}
+		}
+	}
 	again := clones{}
 	for _, n := range slices.Backward(forward) {
 		dy := grad[n]
 		if dy == nil || !needs[n] || wanted[n] {
+			done(n)
 			continue
 		}
 		rule := rules[n.Op]
@@ -79,8 +108,11 @@ func Gradients(outputs []Output, params []*tensor.Tensor, o Options) (grads []*t
 		}
 		for i, dx := range rule(y, dy, func(i int) bool { return needs[n.Src[i]] }) {
 			src := n.Src[i]
-			if dx == nil || !needs[src] {
+			if !needs[src] {
 				continue
+			}
+			if dx == nil {
+				return nil, fmt.Errorf("autograd: no gradient of %v with respect to operand %d", n.Op, i)
 			}
 			if !slices.Equal(dx.Shape(), src.Shape()) {
 				dx = dx.SumTo(src.Shape())
@@ -88,6 +120,7 @@ func Gradients(outputs []Output, params []*tensor.Tensor, o Options) (grads []*t
 			add(src, dx)
 		}
 		delete(grad, n)
+		done(n)
 	}
 
 	grads = make([]*tensor.Tensor, len(params))

@@ -66,7 +66,11 @@ func SaveFile(d *durable.Dir, name string, values []Value) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer func() {
+		if closing := f.Close(); err == nil { // Close repeats the error of a write
+			err = closing
+		}
+	}()
 	infos := make([]safetensors.Info, len(values))
 	for i, v := range values {
 		infos[i] = safetensors.Info{Name: v.Name, DType: safetensors.DType(v.DType.String()), Shape: v.From.Shape()}

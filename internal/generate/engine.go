@@ -32,7 +32,8 @@ type Engine struct {
 
 	cache  *kvcache.Cache
 	tokens []int32 // whose keys and values are in the cache
-	decode *pass
+	decode *pass   // for one token
+	whole  *pass   // for a whole chunk, while a prompt is read
 	logits []float32
 }
 
@@ -133,6 +134,12 @@ func (e *Engine) start(ctx context.Context, req Request) error {
 	}
 	e.tokens, e.cache.Len = e.tokens[:same], same
 	rest := req.Prompt[same:]
+	defer func() {
+		if e.whole != nil {
+			e.whole.p.Close()
+			e.whole = nil
+		}
+	}()
 	for i, part := 0, slices.Collect(slices.Chunk(rest, chunk)); i < len(part); i++ {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -171,16 +178,22 @@ func (e *Engine) compile(n int) (s *pass, err error) {
 
 // step runs tokens after those in the cache and leaves the scores of the last in e.logits.
 func (e *Engine) step(tokens []int32) (err error) {
-	s := e.decode
-	if n := len(tokens); n > 1 || s == nil {
-		if s, err = e.compile(n); err != nil {
-			return err
-		}
-		if n == 1 {
-			e.decode = s // the same graph serves every token to come
-		} else {
-			defer s.p.Close()
-		}
+	var kept **pass // graphs of these sizes serve again
+	switch len(tokens) {
+	case 1:
+		kept = &e.decode
+	case chunk:
+		kept = &e.whole
+	}
+	var s *pass
+	if kept != nil && *kept != nil {
+		s = *kept
+	} else if s, err = e.compile(len(tokens)); err != nil {
+		return err
+	} else if kept != nil {
+		*kept = s
+	} else {
+		defer s.p.Close()
 	}
 	s.batch.Set(tokens, e.cache.Len)
 	if err := s.p.Run(); err != nil {

@@ -23,7 +23,7 @@ type RopeScaling struct {
 // choice of frequencies, made here once; one kernel applies them all.
 func NewRoPE(dim int, theta float64, s *RopeScaling) (*tensor.RoPE, error) {
 	if dim <= 0 || dim%2 != 0 || dim > 2048 {
-		return nil, fmt.Errorf("head size %d: an even number up to 2048 wanted", dim)
+		return nil, fmt.Errorf("head_dim %d: an even number up to 2048 wanted", dim)
 	}
 	if !(theta > 0) || math.IsInf(theta, 0) {
 		return nil, fmt.Errorf("rope_theta %g: a positive number wanted", theta)
@@ -40,7 +40,7 @@ func NewRoPE(dim int, theta float64, s *RopeScaling) (*tensor.RoPE, error) {
 	if kind == "" {
 		kind = s.LegacyType
 	}
-	if kind != "" && kind != "default" && !(s.Factor >= 1) {
+	if (kind == "linear" || kind == "llama3") && !(s.Factor >= 1) {
 		return nil, fmt.Errorf("rope_scaling: factor %g of type %q: at least 1 wanted", s.Factor, kind)
 	}
 	switch kind {

@@ -4,15 +4,18 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"testing"
+
+	"github.com/litgpt-go/litgpt/internal/ggml"
 )
 
 // cost is what one run of a program takes at least: floating-point operations or bytes of memory.
 type cost struct{ flop, bytes float64 }
 
-// measure compiles what build makes and runs it on all processors.
+// measure compiles what build makes and runs it on as many threads as -cpu says.
 func measure(b *testing.B, c cost, build func(g *Graph, dev *Device) []*Tensor) {
-	dev, err := Open("cpu", 0)
+	dev, err := Open("cpu", runtime.GOMAXPROCS(0))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -34,9 +37,14 @@ func measure(b *testing.B, c cost, build func(g *Graph, dev *Device) []*Tensor) 
 	if err := p.Run(); err != nil { // inputs are copied, pages touched, threads awake
 		b.Fatal(err)
 	}
+	timed(b, c, func() bool { return dev.b.Compute(p.graph) }) // without copying the inputs again
+}
+
+// timed runs compute b.N times and reports its speed.
+func timed(b *testing.B, c cost, compute func() bool) {
 	for b.Loop() {
-		if err := p.Run(); err != nil {
-			b.Fatal(err)
+		if !compute() {
+			b.Fatal("the computation failed")
 		}
 	}
 	seconds := b.Elapsed().Seconds() / float64(b.N)
@@ -57,7 +65,9 @@ func normal(n int) []float32 {
 	return v
 }
 
-func randomInput(g *Graph, shape ...int) *Tensor { return g.Floats(shape...).SetFloats(normal(numel(shape))) }
+func randomInput(g *Graph, shape ...int) *Tensor {
+	return g.Floats(shape...).SetFloats(normal(numel(shape)))
+}
 
 func randomWeight(b *testing.B, dev *Device, d DType, shape ...int) *Tensor {
 	w := Param(shape...)
@@ -106,22 +116,135 @@ func BenchmarkMatMul(b *testing.B) {
 }
 
 // BenchmarkMatMulRows decides smallProduct: GGML's product and ours on few rows,
-// for a weight that stays in the cache and one that does not.
+// for a layer whose weight stays in the cache and for a head, whose does not.
+// The nodes are made here, since the lowering would choose between the two.
 func BenchmarkMatMulRows(b *testing.B) {
-	ours := lowerings[OpMatMul] // of the operands (x, w): their product without transposition
-	_ = ours
-	for _, s := range [][2]int{{1536, 576}, {49152, 576}} {
+	kernels := []struct {
+		name string
+		make func(c *ggml.Context, x, w ggml.Tensor, shape []int) ggml.Tensor
+	}{
+		{"ggml", func(c *ggml.Context, x, w ggml.Tensor, _ []int) ggml.Tensor { return c.MulMat(w, x) }},
+		{"packed", func(c *ggml.Context, x, w ggml.Tensor, shape []int) ggml.Tensor {
+			return c.Custom(ggml.MatMul, ne(shape), ggml.Params{}, x, w)
+		}},
+	}
+	dev, err := Open("cpu", runtime.GOMAXPROCS(0))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer dev.Close()
+	for _, s := range []struct{ out, in int }{{1536, 576}, {49152, 576}} {
 		for _, d := range []DType{F32, BF16, F16} {
+			w := randomWeight(b, dev, d, s.out, s.in)
 			for _, n := range []int{1, 2, 3, 4, 8, 16} {
-				for _, who := range []string{"ggml", "packed"} {
-					b.Run(fmt.Sprintf("%dx%d/%v/n=%d/%s", s[0], s[1], d, n, who), func(b *testing.B) {
-						measure(b, cost{2 * float64(n*s[0]*s[1]), float64(d.Size() * s[0] * s[1])}, func(g *Graph, dev *Device) []*Tensor {
-							x := randomInput(g, n, s[1])
-							return []*Tensor{x.MatMulT(randomWeight(b, dev, d, s[0], s[1]))}
-						})
+				for _, k := range kernels {
+					b.Run(fmt.Sprintf("%dx%d/%v/n=%d/%s", s.out, s.in, d, n, k.name), func(b *testing.B) {
+						c := ggml.NewContext(8, 8)
+						defer c.Free()
+						x := c.New(ggml.F32, ne([]int{n, s.in}))
+						x.SetInput()
+						y := k.make(c, x, w.store.t, []int{n, s.out})
+						y.SetOutput()
+						g := c.NewGraph(8)
+						g.Expand(y)
+						if _, ok := g.Plan(dev.b); !ok {
+							b.Fatal("not enough memory")
+						}
+						defer g.Free()
+						x.Set(asBytes(normal(n*s.in)), 0)
+						timed(b, cost{2 * float64(n*s.out*s.in), float64(w.Numel() * d.Size())}, func() bool { return dev.b.Compute(g) })
 					})
 				}
 			}
+			w.Free()
 		}
+	}
+}
+
+// causal are the spans of sequences of n tokens each.
+func causal(g *Graph, sequences, n int) *Tensor {
+	v := make([]int32, 0, 2*sequences*n)
+	for s := range sequences {
+		for i := range n {
+			v = append(v, int32(s*n), int32(s*n+i+1))
+		}
+	}
+	return g.Ints(sequences*n, 2).SetInts(v)
+}
+
+// Operations are counted for the pairs of a causal mask, whichever a kernel
+// computes: two products forward, five backward (the scores again).
+func BenchmarkAttention(b *testing.B) {
+	for _, s := range []struct{ batch, tokens, heads, kv, dim int }{{4, 256, 9, 3, 64}, {16, 256, 6, 6, 64}, {1, 2048, 9, 3, 64}} {
+		a := Attn{Scale: 1 / math.Sqrt(float64(s.dim)), Sequences: s.batch}
+		n := s.batch * s.tokens
+		product := 2 * float64(s.batch*s.heads*s.dim) * float64(s.tokens*(s.tokens+1)/2)
+		operands := func(g *Graph) (q, k, v, spans *Tensor) {
+			return randomInput(g, n, s.heads, s.dim), randomInput(g, n, s.kv, s.dim), randomInput(g, n, s.kv, s.dim), causal(g, s.batch, s.tokens)
+		}
+		name := fmt.Sprintf("B%d_T%d_H%d_Hkv%d_D%d", s.batch, s.tokens, s.heads, s.kv, s.dim)
+		b.Run(name+"/forward", func(b *testing.B) {
+			measure(b, cost{flop: 2 * product}, func(g *Graph, _ *Device) []*Tensor {
+				q, k, v, spans := operands(g)
+				return []*Tensor{q.Attention(k, v, spans, a)}
+			})
+		})
+		b.Run(name+"/backward", func(b *testing.B) {
+			measure(b, cost{flop: 5 * product}, func(g *Graph, _ *Device) []*Tensor {
+				q, k, v, spans := operands(g)
+				return []*Tensor{q.AttentionBackward(k, v, spans, randomInput(g, n, s.heads*s.dim), a)}
+			})
+		})
+	}
+}
+
+// BenchmarkElementwise are the operations whose time is memory's: bytes are those of their operands and results.
+func BenchmarkElementwise(b *testing.B) {
+	const n, c, hidden, heads, dim, vocab, rows = 1024, 576, 1536, 9, 64, 49152, 128
+	positions := func(g *Graph) *Tensor {
+		v := make([]int32, n)
+		for i := range v {
+			v[i] = int32(i % 256)
+		}
+		return g.Ints(n).SetInts(v)
+	}
+	targets := func(g *Graph) *Tensor {
+		v := make([]int32, rows)
+		for i := range v {
+			v[i] = int32(i * 379)
+		}
+		return g.Ints(rows).SetInts(v)
+	}
+	rope := &RoPE{Scale: 1}
+	for i := range dim / 2 {
+		rope.Freqs = append(rope.Freqs, math.Pow(10000, -2*float64(i)/dim))
+	}
+	for _, o := range []struct {
+		name  string
+		bytes float64
+		make  func(g *Graph) *Tensor
+	}{
+		{"RMSNorm", 8 * n * c, func(g *Graph) *Tensor { return randomInput(g, n, c).RMSNorm(randomInput(g, c), 1e-5) }},
+		{"RMSNormBackward", 12 * n * c, func(g *Graph) *Tensor {
+			return randomInput(g, n, c).RMSNormBackward(randomInput(g, c), randomInput(g, n, c), 1e-5)
+		}},
+		{"RMSNormBackwardWeight", 8 * n * c, func(g *Graph) *Tensor {
+			return randomInput(g, n, c).RMSNormBackwardWeight(randomInput(g, n, c), 1e-5)
+		}},
+		{"SwiGLU", 12 * n * hidden, func(g *Graph) *Tensor { return randomInput(g, n, hidden).SwiGLU(randomInput(g, n, hidden)) }},
+		{"SwiGLUBackward", 16 * n * hidden, func(g *Graph) *Tensor {
+			return randomInput(g, n, hidden).SwiGLUBackward(randomInput(g, n, hidden), randomInput(g, n, hidden))
+		}},
+		{"RoPE", 8 * n * c, func(g *Graph) *Tensor { // the table, which serves all layers, is made by the same run
+			return randomInput(g, n, heads, dim).RoPE(positions(g), rope)
+		}},
+		{"CrossEntropy", 4 * rows * vocab, func(g *Graph) *Tensor { return randomInput(g, rows, vocab).CrossEntropy(targets(g)) }},
+		{"CrossEntropyBackward", 8 * rows * vocab, func(g *Graph) *Tensor {
+			return randomInput(g, rows, vocab).CrossEntropyBackward(targets(g), randomInput(g, rows))
+		}},
+	} {
+		b.Run(o.name, func(b *testing.B) {
+			measure(b, cost{bytes: o.bytes}, func(g *Graph, _ *Device) []*Tensor { return []*Tensor{o.make(g)} })
+		})
 	}
 }

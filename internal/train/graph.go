@@ -186,21 +186,20 @@ func (s *graphs) build(k shape) (out *graph, err error) {
 		if k.train {
 			c.out, c.weights = g.Ints(out.rows), g.Floats(out.rows)
 			grads, err := autograd.Gradients([]autograd.Output{{Value: c.nll, Grad: c.weights}},
-				append([]*tensor.Tensor{hc}, weights...), autograd.Options{})
+				append(slices.Clone(weights), hc), autograd.Options{Ready: add.add})
 			if err != nil {
 				return nil, err
 			}
-			dh = dh.SetRows(c.out, grads[0])
-			add.add(grads[1:])
+			dh = dh.SetRows(c.out, grads[len(weights)])
 		}
 		out.chunks = append(out.chunks, c)
 	}
 	if k.train {
-		grads, err := autograd.Gradients([]autograd.Output{{Value: h, Grad: dh.Part(0, N, d.Hidden)}}, weights, autograd.Options{Recompute: s.recompute})
+		_, err := autograd.Gradients([]autograd.Output{{Value: h, Grad: dh.Part(0, N, d.Hidden)}}, weights,
+			autograd.Options{Recompute: s.recompute, Ready: add.add})
 		if err != nil {
 			return nil, err
 		}
-		add.add(grads)
 		for i, p := range s.params {
 			if !add.started[i] {
 				return nil, fmt.Errorf("the loss does not depend on %s", p.Name)
@@ -221,15 +220,14 @@ type accumulator struct {
 	results   []*tensor.Tensor
 }
 
-func (a *accumulator) add(grads []*tensor.Tensor) {
-	for i, d := range grads {
-		if d == nil {
-			continue
-		}
-		beta := a.one
-		if !a.started[i] {
-			a.started[i], beta = true, a.beta
-		}
-		a.results = append(a.results, d.Accumulate(a.params[i].Grad, beta))
+// add takes the complete gradient of parameter i; that of other nodes is not for it.
+func (a *accumulator) add(i int, d *tensor.Tensor) {
+	if i >= len(a.params) {
+		return
 	}
+	beta := a.one
+	if !a.started[i] {
+		a.started[i], beta = true, a.beta
+	}
+	a.results = append(a.results, d.Accumulate(a.params[i].Grad, beta))
 }

@@ -56,12 +56,9 @@ func (t *Trainer) tensors(visit func(name string, p *tensor.Tensor)) {
 	}
 }
 
-// LoadState restores what SaveState wrote to dir. run must equal the saved
-// description; the differences are listed.
+// LoadState restores what SaveState wrote to dir, which the caller has verified.
+// run must equal the saved description; the differences are listed.
 func (t *Trainer) LoadState(dir string, run map[string]string) (s State, err error) {
-	if err := durable.Verify(dir); err != nil {
-		return s, err
-	}
 	raw, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if err != nil {
 		return s, fmt.Errorf("%s holds no training state to resume from: %w", dir, err)

@@ -94,8 +94,10 @@ func (t *Trainer) Step(micro []data.Batch, lr, maxNorm float64) (loss, norm floa
 	if math.IsNaN(loss) || math.IsInf(loss, 0) {
 		return loss, 0, fmt.Errorf("the loss is %g; try a lower learning rate than %g", loss, lr)
 	}
-	norm, err = t.Optimizer.Step(lr, maxNorm)
-	return loss, norm, err
+	if norm, err = t.Optimizer.Step(lr, maxNorm); err != nil {
+		return loss, norm, fmt.Errorf("%w; try a lower learning rate than %g", err, lr)
+	}
+	return loss, norm, nil
 }
 
 // maskSeed makes the dropout masks depend on seed, step and micro-batch, and on nothing that a resumed run lacks.

@@ -1,0 +1,110 @@
+package models_test
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/litgpt-go/litgpt/internal/data"
+	"github.com/litgpt-go/litgpt/internal/kvcache"
+	"github.com/litgpt-go/litgpt/internal/nn"
+	"github.com/litgpt-go/litgpt/internal/tensor"
+	"github.com/litgpt-go/litgpt/models"
+)
+
+func openCPU(t *testing.T) *tensor.Device {
+	t.Helper()
+	dev, err := tensor.Open("cpu", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(dev.Close)
+	return dev
+}
+
+// logits gives the scores (B, T, V) of sequences of one length.
+func logits(t *testing.T, dev *tensor.Device, m models.Model, ids [][]int32) []float32 {
+	t.Helper()
+	g := tensor.NewGraph()
+	b := nn.NewBatch(g, len(ids), len(ids[0]))
+	return run(t, dev, m, g, b, slices.Concat(ids...), 0)
+}
+
+// cached gives the scores (N, V) of tokens that follow those in the cache, and stores them there.
+func cached(t *testing.T, dev *tensor.Device, m models.Model, cache *kvcache.Cache, tokens []int32) []float32 {
+	t.Helper()
+	g := tensor.NewGraph()
+	return run(t, dev, m, g, nn.NewCachedBatch(g, len(tokens), cache), tokens, cache.Len)
+}
+
+func run(t *testing.T, dev *tensor.Device, m models.Model, g *tensor.Graph, b *nn.Batch, tokens []int32, start int) []float32 {
+	t.Helper()
+	scores := m.Logits(m.Forward(b))
+	p, err := g.Compile(dev, scores)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	b.Set(tokens, start)
+	if err := p.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return scores.Values()
+}
+
+// batch gives each position the label of the next one as its target.
+func batch(ids, labels [][]int32) data.Batch {
+	b := data.Batch{B: len(ids), T: len(ids[0])}
+	for i := range ids {
+		b.Tokens = append(b.Tokens, ids[i]...)
+		b.Targets = append(append(b.Targets, labels[i][1:]...), data.Ignore)
+	}
+	return b
+}
+
+func argmax(x []float32) (int32, error) {
+	best := 0
+	for i := range x {
+		if x[i] > x[best] {
+			best = i
+		}
+	}
+	return int32(best), nil
+}
+
+// near fails unless every element is within tolerance of what is wanted; NaN is far from everything.
+func near(t *testing.T, what string, got, want []float32, tolerance float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: got %d elements, want %d", what, len(got), len(want))
+	}
+	worst, at := 0.0, 0
+	for i := range got {
+		if d := math.Abs(float64(got[i]) - float64(want[i])); !(d <= worst) {
+			worst, at = d, i
+		}
+		if math.IsNaN(worst) {
+			break
+		}
+	}
+	if !(worst <= tolerance) {
+		t.Fatalf("%s: element %d: got %g, want %g within %g", what, at, got[at], want[at], tolerance)
+	}
+	t.Logf("%s: within %.1e", what, worst)
+}
+
+// distance is |got-want| / |want| of vectors, or of got alone where nothing is wanted.
+func distance(got, want []float32) float64 {
+	if len(got) != len(want) {
+		return math.Inf(1)
+	}
+	var d, n float64
+	for i := range got {
+		d += math.Pow(float64(got[i])-float64(want[i]), 2)
+		n += math.Pow(float64(want[i]), 2)
+	}
+	if n == 0 {
+		return math.Sqrt(d)
+	}
+	return math.Sqrt(d / n)
+}
