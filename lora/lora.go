@@ -57,7 +57,7 @@ func Inject(dev *tensor.Device, model any, cfg Config, rng *rand.Rand) (names []
 	}
 	unused := slices.Clone(cfg.Targets)
 	var all []string
-	layer := 0
+	var chosen []*nn.Linear
 	for name, l := range nn.Linears(model) {
 		if isAdapter(name) {
 			continue
@@ -65,15 +65,18 @@ func Inject(dev *tensor.Device, model any, cfg Config, rng *rand.Rand) (names []
 		if !slices.Contains(all, lastPart(name)) {
 			all = append(all, lastPart(name))
 		}
-		target := matching(cfg.Targets, name)
-		if target == "" {
-			continue
+		if target := matching(cfg.Targets, name); target != "" {
+			unused = slices.DeleteFunc(unused, func(t string) bool { return t == target })
+			chosen = append(chosen, l)
 		}
-		unused = slices.DeleteFunc(unused, func(t string) bool { return t == target })
+	}
+	if len(unused) > 0 {
+		return nil, nil, fmt.Errorf("lora: no layer is called %s; this model's layers are %s", strings.Join(unused, ", "), strings.Join(all, ", "))
+	}
+	for layer, l := range chosen {
 		out, in := l.Weight.Dim(0), l.Weight.Dim(1)
 		a := &Layer{A: nn.NewLinear(in, cfg.Rank, false), B: nn.NewLinear(cfg.Rank, out, false),
 			scale: cfg.Alpha / float64(cfg.Rank), mask: tensor.Mask{P: cfg.Dropout, Layer: layer}}
-		layer++
 		values := make([]float32, cfg.Rank*in)
 		for i := range values {
 			values[i] = float32((2*rng.Float64() - 1) / math.Sqrt(float64(in)))
@@ -84,9 +87,6 @@ func Inject(dev *tensor.Device, model any, cfg Config, rng *rand.Rand) (names []
 		a.A.Weight.SetValues(values)
 		a.B.Weight.SetValues(make([]float32, out*cfg.Rank))
 		l.Adapter = a
-	}
-	if len(unused) > 0 {
-		return nil, nil, fmt.Errorf("lora: no layer is called %s; this model's layers are %s", strings.Join(unused, ", "), strings.Join(all, ", "))
 	}
 	for name, p := range nn.Params(model) {
 		p.Trainable = isAdapter(name)

@@ -55,6 +55,15 @@ type peftConfig struct {
 	LoRABias      bool               `json:"lora_bias"`
 }
 
+// foreign are the keys of kinds of LoRA that compute something else, or elsewhere,
+// than a plain one; PEFT writes them with the values null, false, [] or {} otherwise.
+var foreign = []string{"use_dora", "use_rslora", "use_qalora", "use_bdlora", "fan_in_fan_out", "lora_bias", "modules_to_save", "rank_pattern",
+	"alpha_pattern", "layers_to_transform", "exclude_modules", "layer_replication", "trainable_token_indices", "alora_invocation_tokens",
+	"target_parameters", "arrow_config", "kasa_config", "monteclora_config", "velora_config"}
+
+// otherBase are the initializations that PEFT repeats when it loads, and that change the base's weights.
+var otherBase = []string{"pissa", "olora", "corda", "loftq", "lora_ga"}
+
 // targets is a list of names; PEFT also writes one string, a regular expression or "all-linear".
 type targets []string
 
@@ -106,24 +115,26 @@ func ReadConfig(dir string) (Config, Base, error) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return Config{}, Base{}, fmt.Errorf("%s: %w", name, err)
 	}
+	var all map[string]any
+	if err := json.Unmarshal(data, &all); err != nil {
+		return Config{}, Base{}, fmt.Errorf("%s: %w", name, err)
+	}
 	cfg := Config{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, Targets: c.Targets}
 	slices.Sort(cfg.Targets)
 	bad := ""
+	init, _ := c.InitWeights.(string)
 	switch {
 	case c.PEFTType != "LORA":
 		bad = fmt.Sprintf("peft_type is %q", c.PEFTType)
-	case c.UseDoRA:
-		bad = "use_dora is set"
-	case c.UseRSLoRA:
-		bad = "use_rslora is set"
-	case c.FanInFanOut:
-		bad = "fan_in_fan_out is set"
-	case c.LoRABias, c.Bias != "" && c.Bias != "none":
+	case c.Bias != "" && c.Bias != "none":
 		bad = "it trains biases"
-	case len(c.ModulesToSave) > 0:
-		bad = fmt.Sprintf("modules_to_save is %v", c.ModulesToSave)
-	case len(c.RankPattern)+len(c.AlphaPattern) > 0:
-		bad = "it has a rank_pattern or alpha_pattern"
+	case slices.ContainsFunc(otherBase, func(kind string) bool { return strings.HasPrefix(init, kind) }):
+		bad = fmt.Sprintf("init_lora_weights is %q, which also changes the base", init)
+	}
+	for _, key := range foreign {
+		if v := fmt.Sprint(all[key]); !slices.Contains([]string{"<nil>", "false", "[]", "map[]"}, v) {
+			bad = fmt.Sprintf("%s is %.60s", key, v)
+		}
 	}
 	if bad != "" {
 		return cfg, Base{}, fmt.Errorf("%s: %s; a plain LoRA adapter is wanted", name, bad)

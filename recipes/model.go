@@ -138,18 +138,23 @@ func (l *loaded) load(dev *tensor.Device, matrix checkpoint.Type, own bool) erro
 	if err := checkpoint.Load(dev, l.Model, l.src, checkpoint.Options{Matrix: matrix, Own: own}); err != nil {
 		return fmt.Errorf("%s: %w", l.base, err)
 	}
-	for _, p := range nn.Params(l.Model) {
-		if len(p.Shape()) == 2 {
-			l.dtype = p.DType()
-			break
-		}
-	}
+	l.dtype = matrixType(l.Model)
 	if l.lora != nil {
 		if _, err := lora.Load(dev, l.Model, l.dir); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// matrixType is the type of the first matrix in memory.
+func matrixType(m models.Model) tensor.DType {
+	for _, p := range nn.Params(m) {
+		if len(p.Shape()) == 2 {
+			return p.DType()
+		}
+	}
+	return tensor.F32
 }
 
 // storedType is the type of most weights in the files.

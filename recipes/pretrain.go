@@ -283,6 +283,7 @@ func (c Pretrain) Run(ctx context.Context, out Out) error {
 	hyper.Resume = ""
 	s.hyper = &hyper
 	l.dir = cmp.Or(l.dir, c.ModelConfig.Name)
+	l.dtype = matrixType(m)
 	l.describe(out.Log(nil), dev, "precision", prec.name, "sequences", s.sets[0].Len(), "length", length)
 	return s.loop(ctx, length)
 }

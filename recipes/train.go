@@ -167,7 +167,9 @@ func (s *session) loop(ctx context.Context, seqLength int) (err error) {
 	s.bar.Done()
 	s.log = s.out.Log(nil)
 	if s.eval.FinalValidation {
-		if err := s.validate(ctx, last, 0); err != nil {
+		if err := s.validate(ctx, last, 0); err != nil && ctx.Err() != nil {
+			return fmt.Errorf("step %d is saved, --resume auto goes on from there: %w", s.trainer.Optimizer.Steps, err)
+		} else if err != nil {
 			return err
 		}
 	}

@@ -284,8 +284,8 @@ func TestBadAdapter(t *testing.T) {
 			flip(t, "base/model.safetensors")
 			edit(t, config, base, `"base"`)
 		}, []string{"ckpt: the adapter was trained on other weights than those now in base"}},
-		"dora":         {func(t *testing.T) { edit(t, config, `"use_dora": false`, `"use_dora": true`) }, []string{config + ": use_dora is set; a plain LoRA adapter is wanted"}},
-		"rslora":       {func(t *testing.T) { edit(t, config, `"use_rslora": false`, `"use_rslora": true`) }, []string{"use_rslora is set"}},
+		"dora":         {func(t *testing.T) { edit(t, config, `"use_dora": false`, `"use_dora": true`) }, []string{config + ": use_dora is ", "; a plain LoRA adapter is wanted"}},
+		"rslora":       {func(t *testing.T) { edit(t, config, `"use_rslora": false`, `"use_rslora": true`) }, []string{"use_rslora is "}},
 		"no JSON":      {cut(config, 20), []string{config}},
 		"rank":         {func(t *testing.T) { edit(t, config, `"r": 8`, `"r": 4`) }, []string{weights + " does not fit the model:\n", "lora_A.weight: shape [8 64] in the adapter, [4 64] for this model"}},
 		"other layers": {func(t *testing.T) { edit(t, config, `"q_proj"`, `"k_proj"`) }, []string{"missing base_model.model.model.layers.0.self_attn.k_proj.lora_A.weight", "unused base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"}},

@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -71,6 +72,9 @@ func TestKill(t *testing.T) {
 			ok(t, litgpt(t, dir, args...))
 			for _, last := range []string{"final", filepath.Base(steps(t, dir)[len(steps(t, dir))-1])} {
 				same(t, filepath.Join(dir, "out", last), filepath.Join(whole, "out", last))
+			}
+			if left, _ := filepath.Glob(filepath.Join(dir, "out", ".*")); len(left) > 0 {
+				t.Errorf("got %q, want no leftovers of killed writers", left)
 			}
 		})
 	}
@@ -145,21 +149,24 @@ func (r *running) wait(t *testing.T) (result, syscall.WaitStatus) {
 
 // Ctrl-C and SIGTERM finish the step, save it and say how to go on.
 func TestInterrupt(t *testing.T) {
-	for name, args := range runs(t, 80, 0) {
-		for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		last := 150
+		if s == syscall.SIGTERM {
+			last = 100000 // it is not run to its end, being the same
+		}
+		for name, args := range runs(t, last, 0) {
 			t.Run(name+" "+s.String(), func(t *testing.T) {
 				t.Parallel()
 				whole, dir := t.TempDir(), t.TempDir()
 				r := start(t, dir, "msg=train step=3 ", args)
 				r.signal(t, s)
 				got, _ := r.wait(t)
-				fails(t, got, exitInterrupted, "finishing what is begun", "litgpt: interrupted: step ", " of 80 is saved, --resume auto goes on from there\n")
+				fails(t, got, exitInterrupted, "finishing what is begun", "litgpt: interrupted: step ", fmt.Sprintf(" of %d is saved, --resume auto goes on from there\n", last))
 				if saved := steps(t, dir); len(saved) != 1 {
 					t.Fatalf("got checkpoints %q, want one", saved)
 				}
 				verify(t, dir)
-
-				if s == syscall.SIGTERM { // the rest is the same
+				if s == syscall.SIGTERM {
 					return
 				}
 				ok(t, litgpt(t, whole, args...))
@@ -171,6 +178,30 @@ func TestInterrupt(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The validation at the end can be interrupted too: the steps are safe.
+func TestInterruptLate(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "val.txt"), bytes.Repeat(read(t, path("testdata/text.txt")), 60))
+	r := start(t, dir, "msg=train step=1 ", pretrainArgs(t, 1, 0, "--data.val_data_path", "val.txt"))
+	for len(steps(t, dir)) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	r.signal(t, syscall.SIGINT)
+	got, _ := r.wait(t)
+	fails(t, got, exitInterrupted, "litgpt: interrupted: step 1 ", "is saved, --resume auto goes on from there\n")
+	if left := files(t, filepath.Join(dir, "out", "final")); len(left) > 0 {
+		t.Errorf("got %q in final", left)
+	}
+}
+
+// Generating stops between two tokens.
+func TestInterruptGenerate(t *testing.T) {
+	r := start(t, t.TempDir(), "msg=generated sample=2 ", []string{"generate", tiny(t), "--num_samples", "1000000", "--threads", "1"})
+	r.signal(t, syscall.SIGINT)
+	got, _ := r.wait(t)
+	fails(t, got, exitInterrupted, "litgpt: interrupted\n")
 }
 
 // The second signal does not wait for the step.

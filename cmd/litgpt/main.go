@@ -101,7 +101,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 func newLogger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-			usual := a.Key == slog.TimeKey || a.Key == slog.LevelKey && a.Value.String() == "INFO"
+			usual := a.Key == slog.TimeKey && a.Value.Kind() == slog.KindTime || a.Key == slog.LevelKey && a.Value.String() == "INFO"
 			if usual && len(groups) == 0 {
 				return slog.Attr{}
 			}
