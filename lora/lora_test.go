@@ -315,6 +315,13 @@ func TestDropout(t *testing.T) {
 	}
 
 	dev := openCPU(t)
+	m := newTiny(t, dev, tiny, tensor.F32)
+	names, weights := inject(t, dev, m, Config{Rank: 2, Alpha: 4, Dropout: 0.5, Targets: []string{"q_proj"}})
+	weights[1].SetValues(slices.Repeat([]float32{0.5}, weights[1].Numel()))
+	if losses := steps(t, newTrainer(t, dev, m, names, weights, false, 1), 2, 0); losses[0] == losses[1] { // the weights stay at a rate of 0
+		t.Error("two steps have the same mask")
+	}
+
 	var evaluated [2][]float32
 	for i, dropout := range []float64{0, 0.5} {
 		m := newTiny(t, dev, tiny, tensor.F32)

@@ -12,9 +12,10 @@ import (
 	"github.com/litgpt-go/litgpt/models"
 )
 
+// openCPU opens one thread: threads that wait for each other would take longer than these models, when the machine is busy.
 func openCPU(t *testing.T) *tensor.Device {
 	t.Helper()
-	dev, err := tensor.Open("cpu", 2)
+	dev, err := tensor.Open("cpu", 1)
 	if err != nil {
 		t.Fatal(err)
 	}

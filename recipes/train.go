@@ -145,6 +145,7 @@ func (s *session) loop(ctx context.Context, seqLength int) (err error) {
 				"ms", p.Time.Milliseconds(), "tok/s", int(rate), "eta", eta.String())
 		}
 		metrics.write(p, s.tokens, s.val)
+		s.val = 0 // a validation stands in the row of the step after it
 	}
 	err = train.Loop(ctx, train.Config{
 		MicroBatches: s.train.GlobalBatchSize / s.train.MicroBatchSize,
