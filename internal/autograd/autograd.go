@@ -105,6 +105,8 @@ func Gradients(outputs []Output, params []*tensor.Tensor, o Options) (grads []*t
 		y := n
 		if o.Recompute {
 			y = again.of(n)
+		} else if slices.ContainsFunc(n.Src, cheap) {
+			y = n.Clone(again.cheap(n.Src))
 		}
 		for i, dx := range rule(y, dy, func(i int) bool { return needs[n.Src[i]] }) {
 			src := n.Src[i]
@@ -128,6 +130,33 @@ func Gradients(outputs []Output, params []*tensor.Tensor, o Options) (grads []*t
 		grads[i] = grad[p]
 	}
 	return grads, nil
+}
+
+// cheap says that a node is always computed again in the backward pass rather than
+// kept for it: it reads values that are kept anyway and costs one pass over them,
+// against a tensor of memory per layer (a LoRA layer's dropped input, a trained
+// layer's normalized one).
+func cheap(n *tensor.Tensor) bool {
+	switch n.Op {
+	case tensor.OpDropout, tensor.OpRMSNorm, tensor.OpSwiGLU:
+		return !n.Boundary
+	}
+	return false
+}
+
+// cheap gives operands with the cheap ones, and those below them, copied.
+func (c clones) cheap(src []*tensor.Tensor) []*tensor.Tensor {
+	out := slices.Clone(src)
+	for i, s := range out {
+		if !cheap(s) {
+			continue
+		}
+		if c[s] == nil {
+			c[s] = s.Clone(c.cheap(s.Src))
+		}
+		out[i] = c[s]
+	}
+	return out
 }
 
 // clones are the second copies of nodes, made when the backward pass first needs them.

@@ -67,6 +67,7 @@ const (
 	Accumulate       Kernel = C.LG_ACCUMULATE
 	AdamW            Kernel = C.LG_ADAMW
 	SquareSum        Kernel = C.LG_SQUARE_SUM
+	MatVec           Kernel = C.LG_MATVEC
 )
 
 // Params are the constants of a custom operation.

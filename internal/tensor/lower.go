@@ -15,8 +15,8 @@ func ne(shape []int) [4]int64 {
 	return n
 }
 
-// smallProduct is the number of rows up to which GGML's dot products, which read
-// a weight once and in its own type, beat the packed kernel (BenchmarkMatMulRows).
+// smallProduct is the number of rows up to which dot products, which read a weight
+// once and pack nothing, beat the packed kernel (BenchmarkMatMulRows).
 const smallProduct = 3
 
 // lowering makes the GGML node of t from those of its operands.
@@ -30,8 +30,8 @@ var lowerings = [...]lowering{
 		return c.Scale(s[0], float32(t.Attr.(float64)))
 	},
 	OpMatMulT: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		if t.Dim(-2) <= smallProduct && t.Src[1].IsWeight() {
-			return c.MulMat(s[1], s[0])
+		if len(t.shape) == 2 && t.shape[0] <= smallProduct {
+			return c.Custom(ggml.MatVec, ne(t.shape), ggml.Params{}, s...)
 		}
 		return c.Custom(ggml.MatMul, ne(t.shape), ggml.Params{}, s...)
 	},
