@@ -156,7 +156,7 @@ func set(key, value string) string {
 		if strings.HasPrefix(lines[at+len(key)+3:], " [") {
 			end = at + strings.IndexByte(lines[at:], ']') + 1
 		}
-		if strings.IndexAny(lines[at:], ",}") < 0 {
+		if !strings.ContainsAny(lines[at:], ",}") {
 			end = len(lines)
 		}
 		return lines[:at] + `"` + key + `": ` + value + lines[end:] + "}"

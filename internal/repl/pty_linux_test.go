@@ -101,7 +101,7 @@ func TestPTY(t *testing.T) {
 	write("abcdefghijklmnopqrst\r")
 	at = shown.await(t, at, "abcdefghijklmnopqrst\r\n")
 	at = shown.await(t, at, "abcdefghijklmnopqrst]")
-	at = shown.await(t, at, asks)
+	shown.await(t, at, asks)
 	write("\x04")
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -23,7 +23,7 @@ type recipe struct {
 	Data          dataCfg   `yaml:"data" help:"examples"`
 	Train         trainCfg  `yaml:"train" help:"the loop"`
 	Shared        `yaml:",inline"`
-	hidden        int
+	hidden        int            //lint:ignore U1000 an unexported field must be passed over
 	Skipped       map[string]int `yaml:"-"`
 }
 

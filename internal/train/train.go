@@ -153,11 +153,11 @@ func Loop(ctx context.Context, cfg Config, r Run) error {
 		start := time.Now()
 		p := Progress{Step: step, Rate: cfg.Schedule.At(step)}
 		micro := make([]data.Batch, cfg.MicroBatches)
+		p.Epoch = r.Loader.Epoch()
 		for i := range micro {
 			micro[i] = r.Loader.Next()
 			p.Tokens += len(counted(micro[i]))
 		}
-		p.Epoch = r.Loader.Epoch()
 		var err error
 		if p.Loss, p.Norm, err = r.Trainer.Step(micro, p.Rate, cfg.MaxNorm); err != nil {
 			return fmt.Errorf("step %d: %w", step, err)
