@@ -207,6 +207,9 @@ func (c Pretrain) Run(ctx context.Context, out Out) error {
 		if l, err = open(c.InitialCheckpointDir); err != nil {
 			return err
 		}
+		if l.lora != nil {
+			return fmt.Errorf("%s is an adapter; merge it with merge_lora first", l.dir)
+		}
 		if err := l.load(dev, prec.matrix, true); err != nil {
 			return err
 		}

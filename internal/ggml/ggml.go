@@ -53,7 +53,6 @@ const (
 	RMSNormBackW     Kernel = C.LG_RMS_NORM_BACK_W
 	SwiGLU           Kernel = C.LG_SWIGLU
 	SwiGLUBackGate   Kernel = C.LG_SWIGLU_BACK_GATE
-	SwiGLUBackUp     Kernel = C.LG_SWIGLU_BACK_UP
 	RopeTable        Kernel = C.LG_ROPE_TABLE
 	RoPE             Kernel = C.LG_ROPE
 	RowsBack         Kernel = C.LG_ROWS_BACK

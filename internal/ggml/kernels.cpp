@@ -145,8 +145,6 @@ static void swiglu_back_gate(T *dst, int ith, int nth, void *) {
 	}
 }
 
-// dup = dy·silu(gate): swiglu of gate and dy.
-
 // table (N, D/2, 2): cos and sin of pos·freq, times f[0]; src: pos (N) I32, freqs (D/2) radians per position.
 static void rope_table(T *dst, int ith, int nth, void *params) {
 	const lg_params *p = (const lg_params *)params;
@@ -416,7 +414,7 @@ void attention_back(T *dst, int ith, int nth, void *params);
 
 lg_function lg_kernel_function(int kernel) {
 	static const lg_function table[LG_COUNT] = {
-		matmul, rms_norm, rms_norm_back, rms_norm_back_w, swiglu, swiglu_back_gate, swiglu,
+		matmul, rms_norm, rms_norm_back, rms_norm_back_w, swiglu, swiglu_back_gate,
 		rope_table, rope, rows_back, zero, attention, attention_back, cross_entropy, cross_entropy_back,
 		sum_to, dropout, accumulate, adamw, square_sum, matvec};
 	return kernel >= 0 && kernel < LG_COUNT ? table[kernel] : nullptr;

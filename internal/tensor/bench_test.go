@@ -115,7 +115,7 @@ func BenchmarkMatMul(b *testing.B) {
 	}
 }
 
-// BenchmarkMatMulRows decides smallProduct: GGML's product and ours on few rows,
+// BenchmarkMatMulRows decides smallProduct: our two products, and GGML's beside them, on few rows,
 // for a layer whose weight stays in the cache and for a head, whose does not.
 // The nodes are made here, since the lowering would choose between the two.
 func BenchmarkMatMulRows(b *testing.B) {
@@ -124,6 +124,9 @@ func BenchmarkMatMulRows(b *testing.B) {
 		make func(c *ggml.Context, x, w ggml.Tensor, shape []int) ggml.Tensor
 	}{
 		{"ggml", func(c *ggml.Context, x, w ggml.Tensor, _ []int) ggml.Tensor { return c.MulMat(w, x) }},
+		{"rows", func(c *ggml.Context, x, w ggml.Tensor, shape []int) ggml.Tensor {
+			return c.Custom(ggml.MatVec, ne(shape), ggml.Params{}, x, w)
+		}},
 		{"packed", func(c *ggml.Context, x, w ggml.Tensor, shape []int) ggml.Tensor {
 			return c.Custom(ggml.MatMul, ne(shape), ggml.Params{}, x, w)
 		}},

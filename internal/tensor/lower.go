@@ -17,7 +17,7 @@ func ne(shape []int) [4]int64 {
 
 // smallProduct is the number of rows up to which dot products, which read a weight
 // once and pack nothing, beat the packed kernel (BenchmarkMatMulRows).
-const smallProduct = 3
+const smallProduct = 6
 
 // lowering makes the GGML node of t from those of its operands.
 type lowering func(c *ggml.Context, t *Tensor, src []ggml.Tensor) ggml.Tensor

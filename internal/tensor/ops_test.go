@@ -171,7 +171,7 @@ func near(t testing.TB, what string, got []float32, want []float64, tolerance fl
 	}
 }
 
-// awkward are sizes around and between the vector widths (8, 16), the register tiles (6 or 12 by 16 or 32) and GGML's switch at few rows.
+// awkward are sizes around and between the vector widths (8, 16), the register tiles (6 or 12 by 16 or 32) and the switch of products at few rows.
 var awkward = []int{1, 2, 3, 17, 33}
 
 // opCase makes nodes of op in the graph; every node the graph has is checked.
@@ -254,8 +254,7 @@ var opCases = func() (cases []opCase) {
 				add(OpMatMul, func(b *bench) { b.in(n, k).MatMul(b.in(k, m)); b.in(n, k).MatMul(b.w(F32, k, m)) })
 				add(OpTMatMul, func(b *bench) { b.in(k, n).TMatMul(b.in(k, m)) })
 				for _, d := range []DType{BF16, F16} {
-					// Up to 3 rows GGML multiplies in the weight's own type, to which it rounds the other operand.
-					tolerance := map[bool]float64{true: 2e-2, false: 1e-5}[n <= smallProduct]
+					const tolerance = 1e-5 // weights of any type are converted exactly
 					cases = append(cases, opCase{OpMatMulT, tolerance, func(b *bench) { b.in(n, k).MatMulT(b.w(d, m, k)) }})
 					add(OpMatMul, func(b *bench) { b.in(n, k).MatMul(b.w(d, k, m)) })
 				}
