@@ -29,9 +29,8 @@ import (
 
 // Out is where a recipe reports to.
 type Out struct {
-	Log      func(*progress.Bar) *slog.Logger // lines that go above the bar, or plain ones for nil
-	NewBar   func(total int64, label, unit string) *progress.Bar
-	Terminal bool // progress is a bar
+	Log    func(*progress.Bar) *slog.Logger // lines that go above the bar, or plain ones for nil
+	NewBar func(total int64, label, unit string) *progress.Bar
 }
 
 // session is what the training recipes share: a trainer with its data, from the

@@ -15,7 +15,6 @@ import (
 // out is where training reports: bars on a terminal, lines elsewhere.
 func (e *env) out() recipes.Out {
 	return recipes.Out{
-		Terminal: e.stderrTerminal,
 		NewBar: func(total int64, label, unit string) *progress.Bar {
 			if !e.stderrTerminal {
 				return nil // a log line a step is progress enough

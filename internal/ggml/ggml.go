@@ -22,7 +22,6 @@ package ggml
 //   struct ggml_init_params p = {size, NULL, true};
 //   return ggml_init(p);
 // }
-// static size_t lg_stride(const struct ggml_tensor *t, int i) { return t->nb[i]; }
 import "C"
 
 import (
@@ -81,14 +80,8 @@ type Tensor struct{ p *C.struct_ggml_tensor }
 // Nil reports whether t is no tensor.
 func (t Tensor) Nil() bool { return t.p == nil }
 
-// Stride is the distance in bytes between neighbours along axis i.
-func (t Tensor) Stride(i int) int { return int(C.lg_stride(t.p, C.int(i))) }
-
 // Bytes is the size of the data.
 func (t Tensor) Bytes() int { return int(C.ggml_nbytes(t.p)) }
-
-// Op names the operation, for profiles.
-func (t Tensor) Op() string { return C.GoString(C.ggml_op_desc(t.p)) }
 
 // SetInput and SetOutput mark what the allocator must keep.
 func (t Tensor) SetInput()  { C.ggml_set_input(t.p) }
@@ -148,9 +141,6 @@ func (c *Context) SetRows(dst, src, ids Tensor) Tensor {
 	return Tensor{C.ggml_set_rows(c.p, dst.p, src.p, ids.p)}
 }
 func (c *Context) Cont(a Tensor) Tensor { return Tensor{C.ggml_cont(c.p, a.p)} }
-func (c *Context) Cast(a Tensor, t Type) Tensor {
-	return Tensor{C.ggml_cast(c.p, a.p, C.enum_ggml_type(t))}
-}
 
 // SoftMax is softmax(scale·a + mask) along the fastest axis; mask may be nil.
 func (c *Context) SoftMax(a, mask Tensor, scale float32) Tensor {

@@ -31,7 +31,7 @@ static inline range share(int64_t n, int ith, int nth, int64_t unit = 1) {
 	return {a, b < n ? b : n};
 }
 
-// f[0] scales nothing; i[0]: 1 when src0 is read transposed, i[1]: src1 likewise.
+// i[0]: 1 when src0 is read transposed, i[1]: src1 likewise.
 // dst (n, m) = op(src0)·op(src1)ᵀ; batches of src1 are shared by groups of src0's.
 static void matmul(T *dst, int ith, int nth, void *params) {
 	const lg_params *p = (const lg_params *)params;
@@ -257,8 +257,7 @@ static void cross_entropy_back(T *dst, int ith, int nth, void *) {
 	}
 }
 
-// dst sums src0 over groups: src0 is (i[0], i[1], C) flat and dst (C) when i[1]==1, see tensor.SumTo.
-// dst[o][k] = Σ_g src[o'][…]: i[0] leading rows are summed away; dst has the trailing axes.
+// dst = Σ over the i[0] leading rows of src0, each of dst's size. Threads own elements of dst, so the sum has one order.
 static void sum_to(T *dst, int ith, int nth, void *params) {
 	const lg_params *p = (const lg_params *)params;
 	int64_t lead = p->i[0], c = numel(dst);

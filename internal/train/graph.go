@@ -41,7 +41,6 @@ type graph struct {
 	batch  *nn.Batch
 	chunks []lossChunk
 	beta   *tensor.Tensor // of the first addition to each gradient: 0 starts a step
-	rows   int            // R
 	seed   *tensor.Tensor
 }
 
@@ -163,7 +162,7 @@ func (s *graphs) build(k shape) (out *graph, err error) {
 	g := tensor.NewGraph()
 	g.Training = k.train
 	N := k.B * k.T
-	out = &graph{batch: nn.NewBatch(g, k.B, k.T), rows: chunkRows(N, d.Vocab), seed: g.Seed()}
+	out = &graph{batch: nn.NewBatch(g, k.B, k.T), seed: g.Seed()}
 	h := s.model.Forward(out.batch) // (N, C)
 
 	var results []*tensor.Tensor
@@ -178,13 +177,14 @@ func (s *graphs) build(k shape) (out *graph, err error) {
 	for i, p := range s.params {
 		weights[i] = p.Weight
 	}
+	R := chunkRows(N, d.Vocab)
 	for range k.chunks {
-		c := lossChunk{in: g.Ints(out.rows), targets: g.Ints(out.rows)}
+		c := lossChunk{in: g.Ints(R), targets: g.Ints(R)}
 		hc := h.Rows(c.in)                                 // (R, C)
 		c.nll = s.model.Logits(hc).CrossEntropy(c.targets) // (R)
 		results = append(results, c.nll)
 		if k.train {
-			c.out, c.weights = g.Ints(out.rows), g.Floats(out.rows)
+			c.out, c.weights = g.Ints(R), g.Floats(R)
 			grads, err := autograd.Gradients([]autograd.Output{{Value: c.nll, Grad: c.weights}},
 				append(slices.Clone(weights), hc), autograd.Options{Ready: add.add})
 			if err != nil {
