@@ -22,7 +22,7 @@ var tinyBatch = data.Batch{Tokens: []int32{1, 2, 3, 4, 5, 6, 7, 8}, Targets: []i
 
 func openCPU(t *testing.T) *tensor.Device {
 	t.Helper()
-	dev, err := tensor.Open("cpu", 1)
+	dev, err := tensor.Open("cpu", tensor.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 // openCPU opens one thread: threads that wait for each other would take longer than these models, when the machine is busy.
 func openCPU(t *testing.T) *tensor.Device {
 	t.Helper()
-	dev, err := tensor.Open("cpu", 1)
+	dev, err := tensor.Open("cpu", tensor.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

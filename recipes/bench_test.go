@@ -30,7 +30,7 @@ const (
 
 func randomModel(b *testing.B, config string, matrix checkpoint.Type) (*tensor.Device, models.Model) {
 	b.Helper()
-	dev, err := tensor.Open("cpu", 0)
+	dev, err := tensor.Open("cpu", tensor.Options{Threads: 0})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -24,7 +24,7 @@ type Chat struct {
 }
 
 // NewChat returns the defaults.
-func NewChat() Chat { return Chat{Sampling: newSampling(), Device: Device{Device: "auto"}} }
+func NewChat() Chat { return Chat{Sampling: newSampling(), Device: newDevice()} }
 
 // Run talks until the user leaves. o has the terminal; the rest of it is set here.
 func (c Chat) Run(ctx context.Context, o repl.Options, log *slog.Logger) error {

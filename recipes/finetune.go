@@ -46,7 +46,7 @@ func newFinetune(out string) Finetune {
 			MaxNorm: 1},
 		Eval:       Eval{Interval: 100, MaxNewTokens: 100, MaxIters: 100, FinalValidation: true, EvaluateExample: "first"},
 		Optimizer:  newOptimizer(1e-3),
-		LoggerName: "csv", Devices: "1", Device: Device{Device: "auto"}, Seed: 1337,
+		LoggerName: "csv", Devices: "1", Device: newDevice(), Seed: 1337,
 	}
 }
 

@@ -61,7 +61,7 @@ type Generate struct {
 
 // NewGenerate returns the defaults.
 func NewGenerate() Generate {
-	return Generate{Prompt: "What food do llamas eat?", NumSamples: 1, Sampling: newSampling(), Device: Device{Device: "auto"}}
+	return Generate{Prompt: "What food do llamas eat?", NumSamples: 1, Sampling: newSampling(), Device: newDevice()}
 }
 
 // talker is a loaded model with its tokenizer, ready to generate.

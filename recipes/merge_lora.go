@@ -24,7 +24,7 @@ type MergeLoRA struct {
 }
 
 // NewMergeLoRA returns the defaults.
-func NewMergeLoRA() MergeLoRA { return MergeLoRA{Device: Device{Device: "auto"}} }
+func NewMergeLoRA() MergeLoRA { return MergeLoRA{Device: newDevice()} }
 
 // Run merges.
 func (c MergeLoRA) Run(ctx context.Context, log *slog.Logger) error {

@@ -235,13 +235,19 @@ func (l *loaded) describe(log *slog.Logger, dev *tensor.Device, attrs ...any) {
 
 // Device is where a command computes.
 type Device struct {
-	Device  string `yaml:"device" help:"cpu, or auto"`
+	Device  string `yaml:"device" help:"cpu, cuda, cuda:N for GPU number N, or auto: a GPU if there is one"`
 	Threads int    `yaml:"threads" help:"CPU threads; 0 for one per processor"`
+	Float32 string `yaml:"float32_matmul_precision" help:"on a GPU, products of float32: highest is exact, high uses TensorFloat-32 as LitGPT does"`
 }
+
+func newDevice() Device { return Device{Device: "auto", Float32: "highest"} }
 
 func (d Device) open() (*tensor.Device, error) {
 	if d.Threads < 0 {
 		return nil, usage([]string{fmt.Sprintf("--threads is %d; 0 for one per processor, or their number, wanted", d.Threads)})
 	}
-	return tensor.Open(d.Device, d.Threads)
+	if d.Float32 != "highest" && d.Float32 != "high" {
+		return nil, usage([]string{fmt.Sprintf("--float32_matmul_precision is %q; highest or high wanted", d.Float32)})
+	}
+	return tensor.Open(d.Device, tensor.Options{Threads: d.Threads, TF32: d.Float32 == "high"})
 }

@@ -53,7 +53,7 @@ func NewPretrain() Pretrain {
 		Train: Train{SaveInterval: 1000, LogInterval: 1, GlobalBatchSize: 512, MicroBatchSize: 4, LRWarmupSteps: 2000, MaxTokens: 3e12,
 			MaxNorm: 1, MinLR: 4e-5},
 		Eval: Eval{Interval: 1000, MaxIters: 100, FinalValidation: true}, Optimizer: newOptimizer(1e-3),
-		Devices: "auto", Device: Device{Device: "auto"}, LoggerName: "csv", Seed: 42,
+		Devices: "auto", Device: newDevice(), LoggerName: "csv", Seed: 42,
 	}
 }
 

@@ -36,7 +36,7 @@ type Score struct {
 }
 
 // NewScore returns the defaults.
-func NewScore() Score { return Score{Device: Device{Device: "auto"}} }
+func NewScore() Score { return Score{Device: newDevice()} }
 
 // scores is the result, on stdout. The first token of a window has no log-probability and does not count.
 type scores struct {

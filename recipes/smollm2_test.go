@@ -75,7 +75,7 @@ func smollm2(t *testing.T) (ref smolReference, dir string, dev *tensor.Device, m
 	if err != nil {
 		t.Fatal(err)
 	}
-	if dev, err = tensor.Open("cpu", 0); err != nil {
+	if dev, err = tensor.Open("cpu", tensor.Options{Threads: 0}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

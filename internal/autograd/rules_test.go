@@ -42,7 +42,7 @@ type net struct {
 
 func newNet(t testing.TB, threads int) *net {
 	t.Helper()
-	dev, err := tensor.Open("cpu", threads)
+	dev, err := tensor.Open("cpu", tensor.Options{Threads: threads})
 	if err != nil {
 		t.Fatal(err)
 	}

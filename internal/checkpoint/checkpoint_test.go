@@ -40,7 +40,7 @@ func newTiny(t *testing.T, tied bool) *tiny {
 
 func openCPU(t *testing.T) *tensor.Device {
 	t.Helper()
-	dev, err := tensor.Open("cpu", 1)
+	dev, err := tensor.Open("cpu", tensor.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

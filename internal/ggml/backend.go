@@ -8,13 +8,18 @@ package ggml
 // }
 import "C"
 
-import "unsafe"
+import (
+	"errors"
+	"unsafe"
+)
 
 // Backend computes graphs on one device.
 type Backend struct {
 	p    C.ggml_backend_t
 	buft C.ggml_backend_buffer_type_t
 	pool *C.struct_ggml_threadpool
+	cuda *cuda // nil on the CPU
+	err  error // the first thing that went wrong where no error is returned
 }
 
 // NewCPU returns the CPU backend with its own pool of threads; nil when there is no memory for it.
@@ -33,6 +38,10 @@ func NewCPU(threads int) *Backend {
 
 // Free releases the backend and its threads.
 func (b *Backend) Free() {
+	if b.cuda != nil {
+		b.cuda.close()
+		return
+	}
 	C.ggml_backend_free(b.p)
 	if b.pool != nil {
 		C.ggml_threadpool_free(b.pool)
@@ -46,6 +55,55 @@ type Buffer struct{ p C.ggml_backend_buffer_t }
 func (b *Backend) Alloc(n int) (Buffer, bool) {
 	p := C.ggml_backend_buft_alloc_buffer(b.buft, C.size_t(n))
 	return Buffer{p}, p != nil
+}
+
+// Size is what t takes in a buffer, its padding included.
+func (b *Backend) Size(t Tensor) int { return int(C.ggml_backend_buft_get_alloc_size(b.buft, t.p)) }
+
+// Set copies data into a tensor; Get copies from it, after all work before. Offsets are in bytes.
+// What fails there is reported by the next [Backend.Compute] or [Backend.Wait].
+func (b *Backend) Set(t Tensor, data []byte, offset int) {
+	if len(data) == 0 {
+		return
+	}
+	if b.cuda != nil {
+		b.note(b.cuda.set(t, data, offset))
+		return
+	}
+	C.ggml_backend_tensor_set(t.p, unsafe.Pointer(&data[0]), C.size_t(offset), C.size_t(len(data)))
+}
+
+func (b *Backend) Get(t Tensor, data []byte, offset int) {
+	if len(data) == 0 {
+		return
+	}
+	if b.cuda != nil {
+		b.note(b.cuda.get(t, data, offset))
+		return
+	}
+	C.ggml_backend_tensor_get(t.p, unsafe.Pointer(&data[0]), C.size_t(offset), C.size_t(len(data)))
+}
+
+func (b *Backend) note(err error) {
+	if b.err == nil {
+		b.err = err
+	}
+}
+
+// Async reports whether work runs beside the host.
+func (b *Backend) Async() bool { return b.cuda != nil }
+
+// Wait blocks until all work is done.
+func (b *Backend) Wait() error {
+	if b.cuda != nil {
+		b.note(b.cuda.synchronize())
+	}
+	return b.err
+}
+
+// Supports reports whether the backend can compute a node.
+func (b *Backend) Supports(t Tensor) bool {
+	return b.cuda == nil || b.cuda.supports(t)
 }
 
 // Wrap makes a buffer of memory that the caller keeps alive; base must be 64-byte aligned.
@@ -65,6 +123,7 @@ func (b Buffer) Free() { C.ggml_backend_buffer_free(b.p) }
 type Graph struct {
 	p     *C.struct_ggml_cgraph
 	alloc C.ggml_gallocr_t
+	cuda  *cudaProgram
 }
 
 // NewGraph returns an empty graph of at most n nodes and leaves.
@@ -81,12 +140,27 @@ func (g *Graph) Plan(b *Backend) (bytes int, ok bool) {
 	if !C.ggml_gallocr_reserve(g.alloc, g.p) || !C.ggml_gallocr_alloc_graph(g.alloc, g.p) {
 		return 0, false
 	}
+	if b.cuda != nil {
+		if g.cuda = b.cuda.compile(g); g.cuda == nil {
+			return 0, false
+		}
+	}
 	return int(C.ggml_gallocr_get_buffer_size(g.alloc, 0)), true
 }
 
-// Compute runs the graph and waits for it.
-func (b *Backend) Compute(g *Graph) bool {
-	return C.ggml_backend_graph_compute(b.p, g.p) == C.GGML_STATUS_SUCCESS
+// Compute runs the graph, and waits for it where the backend is not [Backend.Async].
+func (b *Backend) Compute(g *Graph) error {
+	if b.err != nil {
+		return b.err
+	}
+	if g.cuda != nil {
+		b.note(g.cuda.run())
+		return b.err
+	}
+	if C.ggml_backend_graph_compute(b.p, g.p) != C.GGML_STATUS_SUCCESS {
+		return errors.New("GGML's CPU backend failed")
+	}
+	return nil
 }
 
 // Nodes are the operations in their order.
@@ -100,6 +174,10 @@ func (g *Graph) Nodes() []Tensor {
 
 // Free releases the scratch memory.
 func (g *Graph) Free() {
+	if g.cuda != nil {
+		g.cuda.free()
+		g.cuda = nil
+	}
 	if g.alloc != nil {
 		C.ggml_gallocr_free(g.alloc)
 		g.alloc = nil

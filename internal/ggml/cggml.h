@@ -29,7 +29,14 @@ enum ggml_status {
 	GGML_STATUS_SUCCESS = 0,
 	GGML_STATUS_ABORTED = 1,
 };
-enum ggml_op { GGML_OP_NONE = 0 };
+enum ggml_op {
+	GGML_OP_NONE = 0,
+	GGML_OP_RESHAPE = 36,
+	GGML_OP_VIEW = 37,
+	GGML_OP_PERMUTE = 38,
+	GGML_OP_TRANSPOSE = 39,
+	GGML_OP_CUSTOM = 89,
+};
 enum ggml_sched_priority { GGML_SCHED_PRIO_LOW = -1, GGML_SCHED_PRIO_NORMAL };
 
 struct ggml_context;
@@ -99,6 +106,8 @@ struct ggml_cgraph *ggml_new_graph_custom(struct ggml_context *ctx, size_t size,
 void ggml_build_forward_expand(struct ggml_cgraph *cgraph, struct ggml_tensor *tensor);
 int ggml_graph_n_nodes(struct ggml_cgraph *cgraph);
 struct ggml_tensor *ggml_graph_node(struct ggml_cgraph *cgraph, int i);
+void ggml_graph_add_node(struct ggml_cgraph *cgraph, struct ggml_tensor *tensor);
+const char *ggml_op_desc(const struct ggml_tensor *t);
 
 ggml_gallocr_t ggml_gallocr_new(ggml_backend_buffer_type_t buft);
 void ggml_gallocr_free(ggml_gallocr_t galloc);
@@ -122,6 +131,9 @@ enum ggml_status ggml_backend_tensor_alloc(ggml_backend_buffer_t buffer, struct 
 void ggml_backend_tensor_set(struct ggml_tensor *tensor, const void *data, size_t offset, size_t size);
 void ggml_backend_tensor_get(const struct ggml_tensor *tensor, void *data, size_t offset, size_t size);
 enum ggml_status ggml_backend_graph_compute(ggml_backend_t backend, struct ggml_cgraph *cgraph);
+enum ggml_status ggml_backend_graph_compute_async(ggml_backend_t backend, struct ggml_cgraph *cgraph, int batch_size);
+bool ggml_backend_supports_op(ggml_backend_t backend, const struct ggml_tensor *op);
+size_t ggml_backend_buft_get_alloc_size(ggml_backend_buffer_type_t buft, const struct ggml_tensor *tensor);
 
 int ggml_cpu_has_avx2(void);
 int ggml_cpu_has_avx512(void);

@@ -8,12 +8,12 @@ package ggml
 
 // #cgo CPPFLAGS: -DNDEBUG
 // #cgo CXXFLAGS: -std=c++17 -O3 -Wno-psabi
-// #cgo linux LDFLAGS: -lstdc++ -lm -lpthread -ldl
+// #cgo linux LDFLAGS: -lstdc++ -lm -lpthread -ldl -rdynamic
 // #include <stdlib.h>
 // #include "cggml.h"
 // #include "kernels.h"
-// static struct ggml_tensor *lg_custom(struct ggml_context *ctx, int kernel, const int64_t *ne, struct ggml_tensor **args, int n, void *params) {
-//   return ggml_custom_4d(ctx, GGML_TYPE_F32, ne[0], ne[1], ne[2], ne[3], args, n, lg_kernel_function(kernel), -1, params);
+// static struct ggml_tensor *lg_custom(struct ggml_context *ctx, int kernel, enum ggml_type type, const int64_t *ne, struct ggml_tensor **args, int n, void *params) {
+//   return ggml_custom_4d(ctx, type, ne[0], ne[1], ne[2], ne[3], args, n, lg_kernel_function(kernel), -1, params);
 // }
 // static struct ggml_tensor *lg_custom_inplace(struct ggml_context *ctx, int kernel, struct ggml_tensor *a, struct ggml_tensor **args, int n, void *params) {
 //   return ggml_custom_inplace(ctx, a, args, n, lg_kernel_function(kernel), -1, params);
@@ -66,6 +66,8 @@ const (
 	AdamW            Kernel = C.LG_ADAMW
 	SquareSum        Kernel = C.LG_SQUARE_SUM
 	MatVec           Kernel = C.LG_MATVEC
+	Convert          Kernel = C.LG_CONVERT // not on the CPU: src0 in the type of the result
+	Scratch          Kernel = C.LG_SCRATCH // not on the CPU: memory for the operation that reads it
 )
 
 // Params are the constants of a custom operation.
@@ -83,22 +85,12 @@ func (t Tensor) Nil() bool { return t.p == nil }
 // Bytes is the size of the data.
 func (t Tensor) Bytes() int { return int(C.ggml_nbytes(t.p)) }
 
+// What names the operation of a node, for messages.
+func (t Tensor) What() string { return C.GoString(C.ggml_op_desc(t.p)) }
+
 // SetInput and SetOutput mark what the allocator must keep.
 func (t Tensor) SetInput()  { C.ggml_set_input(t.p) }
 func (t Tensor) SetOutput() { C.ggml_set_output(t.p) }
-
-// Set copies data into the tensor; Get copies from it. Offsets are in bytes.
-func (t Tensor) Set(data []byte, offset int) {
-	if len(data) > 0 {
-		C.ggml_backend_tensor_set(t.p, unsafe.Pointer(&data[0]), C.size_t(offset), C.size_t(len(data)))
-	}
-}
-
-func (t Tensor) Get(data []byte, offset int) {
-	if len(data) > 0 {
-		C.ggml_backend_tensor_get(t.p, unsafe.Pointer(&data[0]), C.size_t(offset), C.size_t(len(data)))
-	}
-}
 
 // Context owns the descriptions of tensors (not their data) and the parameters of custom operations.
 type Context struct {
@@ -170,20 +162,26 @@ func (c *Context) View(a Tensor, ne [4]int64, element, offset int) Tensor {
 		nb1, nb2, nb2*C.size_t(ne[2]), C.size_t(offset))}
 }
 
-func (c *Context) keep(p Params) unsafe.Pointer {
-	m := C.malloc(C.size_t(unsafe.Sizeof(C.lg_params{})))
-	*(*Params)(m) = p
-	c.params = append(c.params, m)
-	return m
+func (c *Context) keep(k Kernel, p Params) unsafe.Pointer {
+	m := (*C.lg_params)(C.malloc(C.size_t(unsafe.Sizeof(C.lg_params{}))))
+	*(*Params)(unsafe.Pointer(m)) = p
+	m.kernel = C.int(k)
+	c.params = append(c.params, unsafe.Pointer(m))
+	return unsafe.Pointer(m)
 }
 
 // Custom runs one of our kernels with a new float32 destination.
 func (c *Context) Custom(k Kernel, ne [4]int64, p Params, src ...Tensor) Tensor {
+	return c.CustomOf(F32, k, ne, p, src...)
+}
+
+// CustomOf is Custom with a destination of another type.
+func (c *Context) CustomOf(t Type, k Kernel, ne [4]int64, p Params, src ...Tensor) Tensor {
 	var args [9]*C.struct_ggml_tensor
 	for i, s := range src {
 		args[i] = s.p
 	}
-	return Tensor{C.lg_custom(c.p, C.int(k), (*C.int64_t)(&ne[0]), &args[0], C.int(len(src)), c.keep(p))}
+	return Tensor{C.lg_custom(c.p, C.int(k), C.enum_ggml_type(t), (*C.int64_t)(&ne[0]), &args[0], C.int(len(src)), c.keep(k, p))}
 }
 
 // CustomInPlace runs one of our kernels on the data of a, which is also its first operand.
@@ -192,5 +190,5 @@ func (c *Context) CustomInPlace(k Kernel, a Tensor, p Params, src ...Tensor) Ten
 	for i, s := range src {
 		args[i] = s.p
 	}
-	return Tensor{C.lg_custom_inplace(c.p, C.int(k), a.p, &args[0], C.int(len(src)), c.keep(p))}
+	return Tensor{C.lg_custom_inplace(c.p, C.int(k), a.p, &args[0], C.int(len(src)), c.keep(k, p))}
 }

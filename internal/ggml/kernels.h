@@ -26,12 +26,15 @@ void lg_gemm_run(const lg_gemm *g, int ith, int nth);
 typedef struct {
 	float f[4];
 	int64_t i[6];
+	int kernel; // enum lg_kernel, for devices that launch by it
 } lg_params;
 
 enum lg_kernel {
 	LG_MATMUL, LG_RMS_NORM, LG_RMS_NORM_BACK, LG_RMS_NORM_BACK_W, LG_SWIGLU, LG_SWIGLU_BACK_GATE,
 	LG_ROPE_TABLE, LG_ROPE, LG_ROWS_BACK, LG_ZERO, LG_ATTENTION, LG_ATTENTION_BACK, LG_CROSS_ENTROPY, LG_CROSS_ENTROPY_BACK,
-	LG_SUM_TO, LG_DROPOUT, LG_ACCUMULATE, LG_ADAMW, LG_SQUARE_SUM, LG_MATVEC, LG_COUNT
+	LG_SUM_TO, LG_DROPOUT, LG_ACCUMULATE, LG_ADAMW, LG_SQUARE_SUM, LG_MATVEC,
+	LG_CONVERT, LG_SCRATCH, // of devices other than the CPU: another type; memory for the operation that reads it
+	LG_COUNT
 };
 
 struct ggml_tensor;

@@ -15,7 +15,7 @@ type cost struct{ flop, bytes float64 }
 
 // measure compiles what build makes and runs it on as many threads as -cpu says.
 func measure(b *testing.B, c cost, build func(g *Graph, dev *Device) []*Tensor) {
-	dev, err := Open("cpu", runtime.GOMAXPROCS(0))
+	dev, err := Open("cpu", Options{Threads: runtime.GOMAXPROCS(0)})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func measure(b *testing.B, c cost, build func(g *Graph, dev *Device) []*Tensor) 
 	if err := p.Run(); err != nil { // inputs are copied, pages touched, threads awake
 		b.Fatal(err)
 	}
-	timed(b, c, func() bool { return dev.b.Compute(p.graph) }) // without copying the inputs again
+	timed(b, c, func() bool { return dev.b.Compute(p.graph) == nil }) // without copying the inputs again
 }
 
 // timed runs compute b.N times and reports its speed.
@@ -131,7 +131,7 @@ func BenchmarkMatMulRows(b *testing.B) {
 			return c.Custom(ggml.MatMul, ne(shape), ggml.Params{}, x, w)
 		}},
 	}
-	dev, err := Open("cpu", runtime.GOMAXPROCS(0))
+	dev, err := Open("cpu", Options{Threads: runtime.GOMAXPROCS(0)})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -154,8 +154,8 @@ func BenchmarkMatMulRows(b *testing.B) {
 							b.Fatal("not enough memory")
 						}
 						defer g.Free()
-						x.Set(asBytes(normal(n*s.in)), 0)
-						timed(b, cost{2 * float64(n*s.out*s.in), float64(w.Numel() * d.Size())}, func() bool { return dev.b.Compute(g) })
+						dev.b.Set(x, asBytes(normal(n*s.in)), 0)
+						timed(b, cost{2 * float64(n*s.out*s.in), float64(w.Numel() * d.Size())}, func() bool { return dev.b.Compute(g) == nil })
 					})
 				}
 			}

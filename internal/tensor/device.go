@@ -3,6 +3,8 @@ package tensor
 import (
 	"fmt"
 	"runtime"
+	"strconv"
+	"strings"
 	"unsafe"
 
 	"github.com/litgpt-go/litgpt/internal/ggml"
@@ -10,19 +12,50 @@ import (
 
 // Device computes programs and holds weights.
 type Device struct {
-	Name    string // "cpu"
-	Threads int
-	b       *ggml.Backend
+	Name    string // "cpu", "cuda:0"
+	Threads int    // of the CPU
+	Note    string // why "auto" found no GPU, in one line; else empty
+
+	b     *ggml.Backend
+	lower func(p *Program, t *Tensor, src []ggml.Tensor) ggml.Tensor
 }
 
-// Open returns the named device; for now "cpu", which "auto" and "" also mean.
-// threads 0 means one per processor.
-func Open(name string, threads int) (*Device, error) {
-	switch name {
-	case "", "auto", "cpu":
-	default:
-		return nil, fmt.Errorf("device %q: this program was built for the CPU only; use --device cpu", name)
+// Options are the choices in opening a device.
+type Options struct {
+	Threads int  // of the CPU; 0 for one per processor
+	TF32    bool // on a GPU, products of float32 run on tensor cores, with 10 bits of mantissa
+}
+
+// Open returns the named device: "cpu"; "cuda" or "cuda:1", a GPU by its number;
+// "auto" or "" is the first GPU if there is one that works, and else the CPU.
+func Open(name string, o Options) (*Device, error) {
+	kind, number, numbered := strings.Cut(name, ":")
+	index, err := 0, error(nil)
+	if numbered {
+		if index, err = strconv.Atoi(number); err != nil || index < 0 || kind != "cuda" {
+			return nil, fmt.Errorf("device %q: cpu, cuda, cuda:0, cuda:1 … or auto wanted", name)
+		}
 	}
+	switch kind {
+	case "cpu":
+		return openCPU(o.Threads)
+	case "cuda":
+		return openCUDA(index, o)
+	case "", "auto":
+		gpu, err := openCUDA(0, o)
+		if err == nil {
+			return gpu, nil
+		}
+		d, cpuErr := openCPU(o.Threads)
+		if cpuErr == nil {
+			d.Note = err.Error()
+		}
+		return d, cpuErr
+	}
+	return nil, fmt.Errorf("device %q: cpu, cuda, cuda:0, cuda:1 … or auto wanted", name)
+}
+
+func openCPU(threads int) (*Device, error) {
 	if threads <= 0 {
 		threads = runtime.NumCPU()
 	}
@@ -33,7 +66,7 @@ func Open(name string, threads int) (*Device, error) {
 	if b == nil {
 		return nil, fmt.Errorf("device cpu: not enough memory for the backend")
 	}
-	return &Device{Name: "cpu", Threads: threads, b: b}, nil
+	return &Device{Name: "cpu", Threads: threads, b: b, lower: lowerCPU}, nil
 }
 
 // Close releases the device. Weights and programs on it must be closed before.
@@ -55,12 +88,16 @@ func (d *Device) Alloc(t *Tensor, dtype DType) error {
 	if !t.IsWeight() {
 		fail(OpLeaf, "storage for a node of a graph")
 	}
-	n := t.Numel() * dtype.Size()
-	buf, ok := d.b.Alloc(n + 64)
+	ctx := ggml.NewContext(1, 0)
+	n := ctx.New(ggmlTypes[dtype], ne(t.shape))
+	size := d.b.Size(n)
+	buf, ok := d.b.Alloc(size + 64)
 	if !ok {
-		return fmt.Errorf("%s: not enough memory on %s for %d MiB", t.Name, d.Name, n>>20)
+		ctx.Free()
+		return fmt.Errorf("%s: not enough memory on %s for %d MiB", t.Name, d.Name, size>>20)
 	}
-	return d.attach(t, dtype, buf, 0, nil)
+	t.attach(&storage{dev: d, ctx: ctx, t: n, buf: buf}, dtype, 0)
+	return nil
 }
 
 // Map lets a weight use data (row-major, little-endian, never written) in place
@@ -70,7 +107,7 @@ func (d *Device) Map(t *Tensor, dtype DType, data []byte) error {
 		return fmt.Errorf("%s: %d bytes for %v %v", t.Name, len(data), dtype, t.shape)
 	}
 	p := uintptr(unsafe.Pointer(&data[0]))
-	if p%uintptr(dtype.Size()) != 0 {
+	if p%uintptr(dtype.Size()) != 0 || d.Async() {
 		if err := d.Alloc(t, dtype); err != nil {
 			return err
 		}
@@ -79,16 +116,17 @@ func (d *Device) Map(t *Tensor, dtype DType, data []byte) error {
 	}
 	// GGML wants an aligned base; the tensor itself may begin anywhere in the buffer.
 	off := int(p % 64)
-	return d.attach(t, dtype, d.b.Wrap(unsafe.Add(unsafe.Pointer(&data[0]), -off), len(data)+off+64), off, data)
+	ctx := ggml.NewContext(1, 0)
+	buf := d.b.Wrap(unsafe.Add(unsafe.Pointer(&data[0]), -off), len(data)+off+64)
+	t.attach(&storage{dev: d, ctx: ctx, t: ctx.New(ggmlTypes[dtype], ne(t.shape)), buf: buf, keep: data}, dtype, off)
+	return nil
 }
 
-func (d *Device) attach(t *Tensor, dtype DType, buf ggml.Buffer, off int, keep []byte) error {
+// attach gives t the memory at offset of s's buffer.
+func (t *Tensor) attach(s *storage, dtype DType, offset int) {
 	t.Free()
-	ctx := ggml.NewContext(1, 0)
-	s := &storage{dev: d, ctx: ctx, t: ctx.New(ggmlTypes[dtype], ne(t.shape)), buf: buf, keep: keep}
-	buf.Place(s.t, off)
+	s.buf.Place(s.t, offset)
 	t.store, t.dtype = s, dtype
-	return nil
 }
 
 // Free releases a weight's memory.
@@ -118,7 +156,7 @@ func (t *Tensor) ReadBytes(out []byte, offset int) {
 	if offset < 0 || offset+len(out) > t.Numel()*t.dtype.Size() {
 		fail(OpLeaf, "weight %q: %d bytes at %d of %v %v", t.Name, len(out), offset, t.dtype, t.shape)
 	}
-	t.store.t.Get(out, offset)
+	t.store.dev.b.Get(t.store.t, out, offset)
 }
 
 // SetBytes sets the value of a weight that has memory of its own.
@@ -137,5 +175,5 @@ func (t *Tensor) WriteBytes(data []byte, offset int) {
 	if t.store.keep != nil {
 		fail(OpLeaf, "weight %q is mapped from a file and cannot be written", t.Name)
 	}
-	t.store.t.Set(data, offset)
+	t.store.dev.b.Set(t.store.t, data, offset)
 }

@@ -22,7 +22,11 @@ const smallProduct = 6
 // lowering makes the GGML node of t from those of its operands.
 type lowering func(c *ggml.Context, t *Tensor, src []ggml.Tensor) ggml.Tensor
 
-// lowerings are those of the CPU, by operation. Another device has a table of its own.
+func lowerCPU(p *Program, t *Tensor, src []ggml.Tensor) ggml.Tensor {
+	return lowerings[t.Op](p.ctx, t, src)
+}
+
+// lowerings are those of the CPU, by operation. A GPU has its own for some (cuda.go).
 var lowerings = [...]lowering{
 	OpAdd: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor { return c.Add(s[0], s[1]) },
 	OpMul: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor { return c.Mul(s[0], s[1]) },

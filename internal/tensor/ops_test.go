@@ -21,7 +21,7 @@ type bench struct {
 // open is a device that lasts as long as the test.
 func open(t testing.TB, threads int) *Device {
 	t.Helper()
-	dev, err := Open("cpu", threads)
+	dev, err := Open("cpu", Options{Threads: threads})
 	if err != nil {
 		t.Fatal(err)
 	}

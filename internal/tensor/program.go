@@ -19,6 +19,7 @@ type Program struct {
 	inputs  []*Tensor
 	checks  []*Tensor // operations whose integer operands index memory
 	weights map[*Tensor]*storage
+	cuda    *cudaState // what the lowering for a GPU remembers; nil on the CPU
 }
 
 // Compile prepares the computation of outputs, and of nothing they do not need.
@@ -41,8 +42,9 @@ func (g *Graph) Compile(dev *Device, outputs ...*Tensor) (p *Program, err error)
 		}
 		need(t)
 	}
-	// Permutations make two GGML nodes; weights and inputs are leaves.
-	size := 2*len(needed) + 64
+	// An operation makes up to four GGML nodes (its scratch memory, two operands in
+	// another type, itself); weights and inputs are leaves.
+	size := 4*len(needed) + 64
 	p = &Program{dev: dev, ctx: ggml.NewContext(size, size), lowered: make(map[*Tensor]ggml.Tensor, len(needed)), weights: map[*Tensor]*storage{}}
 	defer func() {
 		if r := recover(); r != nil {
@@ -60,7 +62,7 @@ func (g *Graph) Compile(dev *Device, outputs ...*Tensor) (p *Program, err error)
 		for i, s := range t.Src {
 			src[i] = p.operand(s)
 		}
-		n := lowerings[t.Op](p.ctx, t, src)
+		n := dev.lower(p, t, src)
 		p.lowered[t] = n
 		t.prog = p
 		p.graph.Expand(n)
@@ -80,6 +82,12 @@ func (g *Graph) Compile(dev *Device, outputs ...*Tensor) (p *Program, err error)
 				break
 			}
 			p.lowered[s].SetOutput()
+		}
+	}
+	for _, n := range p.graph.Nodes() {
+		if !dev.b.Supports(n) { // GGML would quietly compute it on the CPU, or end the process
+			p.Close()
+			return nil, fmt.Errorf("%s cannot compute %s; this is a bug, please report it", dev.Name, n.What())
 		}
 	}
 	var ok bool
@@ -112,8 +120,9 @@ func (p *Program) operand(s *Tensor) ggml.Tensor {
 	return n
 }
 
-// Run computes the outputs from the present values of inputs and weights. Ids
-// that lie outside their table are an error, and nothing is computed then.
+// Run computes the outputs from the present values of inputs and weights; on a
+// device that is [Device.Async] it returns when that is queued. Ids that lie
+// outside their table are an error, and nothing is computed then.
 func (p *Program) Run() error {
 	for _, t := range p.inputs {
 		if len(t.ids) == 0 && len(t.floats) == 0 {
@@ -132,13 +141,13 @@ func (p *Program) Run() error {
 	}
 	for _, t := range p.inputs {
 		if t.dtype == I32 {
-			p.lowered[t].Set(unsafe.Slice((*byte)(unsafe.Pointer(&t.ids[0])), 4*len(t.ids)), 0)
+			p.dev.b.Set(p.lowered[t], unsafe.Slice((*byte)(unsafe.Pointer(&t.ids[0])), 4*len(t.ids)), 0)
 		} else {
-			p.lowered[t].Set(asBytes(t.floats), 0)
+			p.dev.b.Set(p.lowered[t], asBytes(t.floats), 0)
 		}
 	}
-	if !p.dev.b.Compute(p.graph) {
-		return fmt.Errorf("tensor: the computation failed on %s", p.dev.Name)
+	if err := p.dev.b.Compute(p.graph); err != nil {
+		return fmt.Errorf("%s: %w", p.dev.Name, err)
 	}
 	return nil
 }

@@ -261,12 +261,12 @@ func TestStorage(t *testing.T) {
 	if caught(func() { dev.Alloc(NewGraph().Floats(2), F32) }) == nil {
 		t.Error("an input was given memory")
 	}
-	for _, name := range []string{"cuda", "cpu:1"} {
-		if _, err := Open(name, 1); err == nil {
+	for _, name := range []string{"cpu:1", "cuda:x", "cuda:-1", "tpu"} {
+		if _, err := Open(name, Options{}); err == nil {
 			t.Errorf("device %q was opened", name)
 		}
 	}
-	if _, err := Open("cpu", 513); err == nil {
+	if _, err := Open("cpu", Options{Threads: 513}); err == nil {
 		t.Error("513 threads were taken")
 	}
 }

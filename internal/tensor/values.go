@@ -27,10 +27,10 @@ func (t *Tensor) Read(out []float32) {
 	case t.prog == nil || t.prog.lowered[t].Nil():
 		fail(t.Op, "not an output of a program that was run")
 	case t.dtype == F32:
-		t.prog.lowered[t].Get(asBytes(out), 0)
+		t.prog.dev.b.Get(t.prog.lowered[t], asBytes(out), 0)
 	default:
 		data := make([]byte, t.Numel()*t.dtype.Size())
-		t.prog.lowered[t].Get(data, 0)
+		t.prog.dev.b.Get(t.prog.lowered[t], data, 0)
 		ToFloats(t.dtype, data, out)
 	}
 }
@@ -41,7 +41,7 @@ func (t *Tensor) ReadFrom(p *Program, out []float32) {
 	if !ok || len(out) != t.Numel() {
 		fail(t.Op, "%d elements wanted of %v, or not an output of this program", len(out), t.shape)
 	}
-	n.Get(asBytes(out), 0)
+	p.dev.b.Get(n, asBytes(out), 0)
 }
 
 // SetValues sets a weight's elements, rounded to its type.

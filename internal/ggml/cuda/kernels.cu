@@ -1,0 +1,311 @@
+// Norms, activations, positions, losses and the optimizer on the GPU. Every sum
+// has one order, whatever runs when, so results are the same bits on every run.
+#include "kernels.cuh"
+
+// sum_block adds x over the threads of a block of BLOCK; every thread gets the sum.
+template <class X>
+__device__ X sum_block(X x) {
+	__shared__ X part[BLOCK / 32];
+	for (int o = 16; o > 0; o >>= 1) x += __shfl_xor_sync(0xffffffffu, x, o);
+	__syncthreads(); // part may still be read by an earlier sum
+	if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
+	__syncthreads();
+	x = 0;
+	for (int i = 0; i < BLOCK / 32; i++) x += part[i];
+	return x;
+}
+
+__device__ float max_block(float x) {
+	__shared__ float part[BLOCK / 32];
+	for (int o = 16; o > 0; o >>= 1) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, o));
+	__syncthreads();
+	if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
+	__syncthreads();
+	x = part[0];
+	for (int i = 1; i < BLOCK / 32; i++) x = fmaxf(x, part[i]);
+	return x;
+}
+
+__device__ float rstd_row(const float *x, int64_t c, float eps) {
+	float t = 0;
+	for (int64_t i = threadIdx.x; i < c; i += BLOCK) t += x[i] * x[i];
+	return 1.0f / sqrtf(sum_block(t) / (float)c + eps);
+}
+
+__global__ void rms_norm(float *y, const float *x, const float *w, int64_t c, float eps) {
+	x += blockIdx.x * c;
+	y += blockIdx.x * c;
+	float s = rstd_row(x, c, eps);
+	for (int64_t i = threadIdx.x; i < c; i += BLOCK) y[i] = x[i] * s * w[i];
+}
+LG_LAUNCHER(lg_cuda_rms_norm) {
+	int64_t c = dst->ne[0];
+	LAUNCH(rms_norm, (unsigned)(elements(dst) / c), BLOCK, 0, s, out(dst), f32(dst->src[0]), f32(dst->src[1]), c, p->f[0]);
+}
+
+__global__ void rms_norm_back(float *dx, const float *x, const float *w, const float *dy, int64_t c, float eps) {
+	x += blockIdx.x * c;
+	dy += blockIdx.x * c;
+	dx += blockIdx.x * c;
+	float s = rstd_row(x, c, eps), dot = 0;
+	for (int64_t i = threadIdx.x; i < c; i += BLOCK) dot += x[i] * dy[i] * w[i];
+	float k = sum_block(dot) * s * s * s / (float)c;
+	for (int64_t i = threadIdx.x; i < c; i += BLOCK) dx[i] = s * w[i] * dy[i] - k * x[i];
+}
+LG_LAUNCHER(lg_cuda_rms_norm_back) {
+	int64_t c = dst->ne[0];
+	LAUNCH(rms_norm_back, (unsigned)(elements(dst) / c), BLOCK, 0, s, out(dst), f32(dst->src[0]), f32(dst->src[1]), f32(dst->src[2]), c, p->f[0]);
+}
+
+// The columns' sums go in two steps, over PARTS parts of the rows and then over the parts.
+enum { PARTS = 64 };
+
+__global__ void row_rstd(float *s, const float *x, int64_t c, float eps) {
+	float t = rstd_row(x + blockIdx.x * c, c, eps);
+	if (threadIdx.x == 0) s[blockIdx.x] = t;
+}
+__global__ void rms_norm_back_w_part(float *part, const float *s, const float *x, const float *dy, int64_t n, int64_t c) {
+	int64_t i = blockIdx.x * (int64_t)BLOCK + threadIdx.x, from = n * blockIdx.y / PARTS, to = n * (blockIdx.y + 1) / PARTS;
+	if (i >= c) return;
+	float t = 0;
+	for (int64_t k = from; k < to; k++) t += x[k * c + i] * s[k] * dy[k * c + i];
+	part[blockIdx.y * c + i] = t;
+}
+__global__ void sum_parts(float *y, const float *part, int64_t parts, int64_t c) {
+	int64_t i = blockIdx.x * (int64_t)BLOCK + threadIdx.x;
+	if (i >= c) return;
+	float t = 0;
+	for (int64_t k = 0; k < parts; k++) t += part[k * c + i];
+	y[i] = t;
+}
+// src: x (N, C), dy (N, C), scratch (N + PARTS·C).
+LG_LAUNCHER(lg_cuda_rms_norm_back_w) {
+	int64_t c = dst->ne[0], n = elements(dst->src[0]) / c;
+	float *rstd = out(dst->src[2]), *part = rstd + n;
+	LAUNCH(row_rstd, (unsigned)n, BLOCK, 0, s, rstd, f32(dst->src[0]), c, p->f[0]);
+	LAUNCH(rms_norm_back_w_part, dim3(blocks(c, BLOCK), PARTS), BLOCK, 0, s, part, (const float *)rstd, f32(dst->src[0]), f32(dst->src[1]), n, c);
+	LAUNCH(sum_parts, blocks(c, BLOCK), BLOCK, 0, s, out(dst), (const float *)part, (int64_t)PARTS, c);
+}
+
+#define FOR_ELEMENTS(i, n) for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < (n); i += (int64_t)gridDim.x * blockDim.x)
+// A grid for n elements, several to a thread when there are very many.
+static inline unsigned grid(int64_t n) {
+	unsigned b = blocks(n, BLOCK);
+	return b < 1 ? 1 : b > 65536 ? 65536 : b;
+}
+
+__device__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+__global__ void swiglu(float *y, const float *g, const float *u, int64_t n) {
+	FOR_ELEMENTS(i, n) y[i] = g[i] * sigmoid(g[i]) * u[i];
+}
+LG_LAUNCHER(lg_cuda_swiglu) {
+	LAUNCH(swiglu, grid(elements(dst)), BLOCK, 0, s, out(dst), f32(dst->src[0]), f32(dst->src[1]), elements(dst));
+}
+
+__global__ void swiglu_back_gate(float *y, const float *g, const float *u, const float *d, int64_t n) {
+	FOR_ELEMENTS(i, n) {
+		float t = sigmoid(g[i]);
+		y[i] = d[i] * u[i] * t * (1.0f + g[i] * (1.0f - t));
+	}
+}
+LG_LAUNCHER(lg_cuda_swiglu_back_gate) {
+	LAUNCH(swiglu_back_gate, grid(elements(dst)), BLOCK, 0, s, out(dst), f32(dst->src[0]), f32(dst->src[1]), f32(dst->src[2]), elements(dst));
+}
+
+__global__ void rope_table(float *t, const int32_t *pos, const float *freq, int64_t half, int64_t n, float scale) {
+	FOR_ELEMENTS(i, n * half) {
+		double sn, cs, a = (double)((float)pos[i / half] * freq[i % half]); // the angle in float32, as on the CPU
+		sincos(a, &sn, &cs);
+		t[2 * i] = (float)cs * scale;
+		t[2 * i + 1] = (float)sn * scale;
+	}
+}
+LG_LAUNCHER(lg_cuda_rope_table) {
+	int64_t half = dst->ne[1], n = dst->ne[2];
+	LAUNCH(rope_table, grid(n * half), BLOCK, 0, s, out(dst), i32(dst->src[0]), f32(dst->src[1]), half, n, p->f[0]);
+}
+
+// A thread rotates one pair, or copies one of the channels beyond the pairs.
+__global__ void rope(float *y, const float *x, const float *t, int64_t d, int64_t h, int64_t half, int64_t n, float sign) {
+	int64_t per = d - half;
+	FOR_ELEMENTS(i, n * h * per) {
+		int64_t row = i / per, c = i % per;
+		const float *a = x + row * d;
+		float *b = y + row * d;
+		if (c < half) {
+			const float *cs = t + (row / h * half + c) * 2;
+			float sn = cs[1] * sign;
+			b[c] = a[c] * cs[0] - a[c + half] * sn;
+			b[c + half] = a[c] * sn + a[c + half] * cs[0];
+		} else {
+			b[c + half] = a[c + half];
+		}
+	}
+}
+LG_LAUNCHER(lg_cuda_rope) {
+	int64_t d = dst->ne[0], h = dst->ne[1], n = dst->ne[2], half = dst->src[1]->ne[1];
+	LAUNCH(rope, grid(n * h * (d - half)), BLOCK, 0, s, out(dst), f32(dst->src[0]), f32(dst->src[1]), d, h, half, n, p->i[0] ? -1.0f : 1.0f);
+}
+
+// The block of the first token with an id sums the rows of all of them, in order.
+__global__ void rows_back(float *y, const float *x, const int32_t *id, int64_t n, int64_t c) {
+	__shared__ int earlier;
+	const int64_t k = blockIdx.x;
+	const int32_t me = id[k];
+	if (threadIdx.x == 0) earlier = 0;
+	__syncthreads();
+	for (int64_t j = threadIdx.x; j < k; j += BLOCK)
+		if (id[j] == me) earlier = 1; // whoever writes, writes the same
+	__syncthreads();
+	if (earlier) return;
+	float *row = y + me * c;
+	for (int64_t i = threadIdx.x; i < c; i += BLOCK) row[i] = x[k * c + i];
+	for (int64_t j = k + 1; j < n; j++)
+		if (id[j] == me)
+			for (int64_t i = threadIdx.x; i < c; i += BLOCK) row[i] += x[j * c + i];
+}
+LG_LAUNCHER(lg_cuda_rows_back) {
+	int64_t c = dst->ne[0], n = elements(dst->src[1]);
+	cudaMemsetAsync(dst->data, 0, elements(dst) * 4, s);
+	LAUNCH(rows_back, (unsigned)n, BLOCK, 0, s, out(dst), f32(dst->src[0]), i32(dst->src[1]), n, c);
+}
+
+LG_LAUNCHER(lg_cuda_zero) { cudaMemsetAsync(dst->data, 0, elements(dst) * 4, s); }
+
+// log Σ exp(x) of a row. Each thread sums few terms in float, the threads' sums are added in double.
+__device__ float log_sum_exp(const float *x, int64_t v) {
+	float hi = -INFINITY;
+	for (int64_t i = threadIdx.x; i < v; i += BLOCK) hi = fmaxf(hi, x[i]);
+	hi = max_block(hi);
+	double t = 0;
+	for (int64_t i = threadIdx.x; i < v;) {
+		float part = 0;
+		for (int j = 0; j < 64 && i < v; j++, i += BLOCK) part += expf(x[i] - hi);
+		t += part;
+	}
+	return hi + (float)log(sum_block(t));
+}
+
+__global__ void cross_entropy(float *y, const float *x, const int32_t *id, int64_t v) {
+	const int64_t n = blockIdx.x;
+	if (id[n] < 0) {
+		if (threadIdx.x == 0) y[n] = 0;
+		return;
+	}
+	float lse = log_sum_exp(x + n * v, v);
+	if (threadIdx.x == 0) y[n] = lse - x[n * v + id[n]];
+}
+LG_LAUNCHER(lg_cuda_cross_entropy) {
+	const ggml_tensor *x = dst->src[0];
+	LAUNCH(cross_entropy, (unsigned)x->ne[1], BLOCK, 0, s, out(dst), f32(x), i32(dst->src[1]), x->ne[0]);
+}
+
+__global__ void cross_entropy_back(float *y, const float *x, const int32_t *id, const float *dy, int64_t v) {
+	const int64_t n = blockIdx.x;
+	const float w = dy[n];
+	y += n * v;
+	x += n * v;
+	if (id[n] < 0 || w == 0) {
+		for (int64_t i = threadIdx.x; i < v; i += BLOCK) y[i] = 0;
+		return;
+	}
+	float lse = log_sum_exp(x, v);
+	for (int64_t i = threadIdx.x; i < v; i += BLOCK) y[i] = w * expf(x[i] - lse) - (i == id[n] ? w : 0);
+}
+LG_LAUNCHER(lg_cuda_cross_entropy_back) {
+	const ggml_tensor *x = dst->src[0];
+	LAUNCH(cross_entropy_back, (unsigned)x->ne[1], BLOCK, 0, s, out(dst), f32(x), i32(dst->src[1]), f32(dst->src[2]), x->ne[0]);
+}
+
+// A warp's lanes are 32 columns; the BLOCK/32 warps share the rows.
+__global__ void sum_rows(float *y, const float *x, int64_t lead, int64_t c) {
+	__shared__ float part[BLOCK / 32][32];
+	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+	const int64_t i = blockIdx.x * 32 + lane;
+	float t = 0;
+	if (i < c)
+		for (int64_t k = warp; k < lead; k += BLOCK / 32) t += x[k * c + i];
+	part[warp][lane] = t;
+	__syncthreads();
+	if (warp == 0 && i < c) {
+		t = 0;
+		for (int k = 0; k < BLOCK / 32; k++) t += part[k][lane];
+		y[i] = t;
+	}
+}
+// One number: the whole block sums it.
+__global__ void sum_all(float *y, const float *x, int64_t n) {
+	float t = 0;
+	for (int64_t i = threadIdx.x; i < n; i += BLOCK) t += x[i];
+	t = sum_block(t);
+	if (threadIdx.x == 0) y[0] = t;
+}
+LG_LAUNCHER(lg_cuda_sum_to) {
+	int64_t c = elements(dst);
+	if (c == 1)
+		LAUNCH(sum_all, 1, BLOCK, 0, s, out(dst), f32(dst->src[0]), p->i[0]);
+	else
+		LAUNCH(sum_rows, blocks(c, 32), BLOCK, 0, s, out(dst), f32(dst->src[0]), p->i[0], c);
+}
+
+// The generator is the CPU's: the same masks on every device.
+__device__ uint32_t hash3(uint64_t seed, uint64_t layer, uint64_t i) {
+	uint64_t z = seed * 0x9e3779b97f4a7c15ull + layer * 0xbf58476d1ce4e5b9ull + i;
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+	return (uint32_t)((z ^ (z >> 31)) >> 32);
+}
+__global__ void dropout(float *y, const float *x, const int32_t *seed, uint64_t layer, uint32_t cut, float keep, int64_t n) {
+	const uint64_t z = (uint64_t)(uint32_t)seed[0] | (uint64_t)(uint32_t)seed[1] << 32;
+	FOR_ELEMENTS(i, n) y[i] = hash3(z, layer, (uint64_t)i) < cut ? 0 : x[i] * keep;
+}
+LG_LAUNCHER(lg_cuda_dropout) {
+	uint32_t cut = (uint32_t)((double)p->f[0] * 4294967295.0);
+	LAUNCH(dropout, grid(elements(dst)), BLOCK, 0, s, out(dst), f32(dst->src[0]), i32(dst->src[1]), (uint64_t)p->i[0], cut, 1.0f / (1.0f - p->f[0]), elements(dst));
+}
+
+__global__ void accumulate(float *y, const float *g, const float *beta, int64_t n) {
+	const float b = beta[0];
+	FOR_ELEMENTS(i, n) y[i] = b == 0 ? g[i] : b * y[i] + g[i];
+}
+LG_LAUNCHER(lg_cuda_accumulate) {
+	LAUNCH(accumulate, grid(elements(dst)), BLOCK, 0, s, out(dst), f32(dst->src[1]), f32(dst->src[2]), elements(dst));
+}
+
+__global__ void adamw(float *w, const float *g, float *m, float *v, const float *h, __nv_bfloat16 *copy, float decay, int64_t n) {
+	const float lr = h[0], b1 = h[1], b2 = h[2], eps = h[3], c1 = h[4], c2 = h[5], clip = h[6];
+	const float keep = 1 - lr * decay, step = lr / c1;
+	FOR_ELEMENTS(i, n) {
+		float x = g[i] * clip;
+		m[i] = b1 * m[i] + (1 - b1) * x;
+		v[i] = b2 * v[i] + (1 - b2) * x * x;
+		w[i] = w[i] * keep - step * m[i] / (sqrtf(v[i]) / c2 + eps);
+		if (copy) copy[i] = __float2bfloat16(w[i]);
+	}
+}
+LG_LAUNCHER(lg_cuda_adamw) {
+	ggml_tensor *const *a = dst->src;
+	LAUNCH(adamw, grid(elements(dst)), BLOCK, 0, s, out(dst), f32(a[1]), out(a[2]), out(a[3]), f32(a[4]), a[5] ? (__nv_bfloat16 *)a[5]->data : nullptr, p->f[0], elements(dst));
+}
+
+// Σ x² in SQUARES parts, then over the parts, in double.
+enum { SQUARES = 1024 };
+__global__ void square_sum_part(double *part, const float *x, int64_t n) {
+	double t = 0;
+	FOR_ELEMENTS(i, n) t += (double)x[i] * x[i];
+	t = sum_block(t);
+	if (threadIdx.x == 0) part[blockIdx.x] = t;
+}
+__global__ void square_sum(float *y, const double *part) {
+	double t = 0;
+	for (int i = threadIdx.x; i < SQUARES; i += BLOCK) t += part[i];
+	t = sum_block(t);
+	if (threadIdx.x == 0) y[0] = (float)t;
+}
+// src: x, scratch (2·SQUARES floats).
+LG_LAUNCHER(lg_cuda_square_sum) {
+	double *part = (double *)dst->src[1]->data;
+	LAUNCH(square_sum_part, SQUARES, BLOCK, 0, s, part, f32(dst->src[0]), elements(dst->src[0]));
+	LAUNCH(square_sum, 1, BLOCK, 0, s, out(dst), (const double *)part);
+}

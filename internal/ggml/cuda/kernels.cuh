@@ -1,0 +1,42 @@
+// The launchers of our kernels: each computes dst from dst->src, on stream s.
+// What an operation means, and p's fields, is said at the CPU's in ../kernels.cpp;
+// where scratch memory is needed it is the last operand.
+#pragma once
+#include "launch.h"
+
+typedef void (*lg_launcher)(cudaStream_t s, const ggml_tensor *dst, const lg_params *p);
+
+// Threads of a block in kernels that reduce a row.
+enum { BLOCK = 256 };
+
+static inline int64_t elements(const ggml_tensor *t) { return t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3]; }
+static inline unsigned blocks(int64_t n, int64_t per) { return (unsigned)((n + per - 1) / per); }
+static inline const float *f32(const ggml_tensor *t) { return (const float *)t->data; }
+static inline const int32_t *i32(const ggml_tensor *t) { return (const int32_t *)t->data; }
+static inline float *out(const ggml_tensor *t) { return (float *)t->data; }
+
+#define LG_LAUNCHER(name) void name(cudaStream_t s, const ggml_tensor *dst, const lg_params *p)
+LG_LAUNCHER(lg_cuda_rms_norm);
+LG_LAUNCHER(lg_cuda_rms_norm_back);
+LG_LAUNCHER(lg_cuda_rms_norm_back_w);
+LG_LAUNCHER(lg_cuda_swiglu);
+LG_LAUNCHER(lg_cuda_swiglu_back_gate);
+LG_LAUNCHER(lg_cuda_rope_table);
+LG_LAUNCHER(lg_cuda_rope);
+LG_LAUNCHER(lg_cuda_rows_back);
+LG_LAUNCHER(lg_cuda_zero);
+LG_LAUNCHER(lg_cuda_attention);
+LG_LAUNCHER(lg_cuda_attention_back);
+LG_LAUNCHER(lg_cuda_cross_entropy);
+LG_LAUNCHER(lg_cuda_cross_entropy_back);
+LG_LAUNCHER(lg_cuda_sum_to);
+LG_LAUNCHER(lg_cuda_dropout);
+LG_LAUNCHER(lg_cuda_accumulate);
+LG_LAUNCHER(lg_cuda_adamw);
+LG_LAUNCHER(lg_cuda_square_sum);
+LG_LAUNCHER(lg_cuda_matvec);
+LG_LAUNCHER(lg_cuda_convert);
+
+// The product needs the library's handle: dst (n, m) = op(src0)·op(src1)ᵀ, operands of one type (F32, BF16, F16), sums in float32.
+// An error's name, or NULL.
+const char *lg_cuda_matmul(cublasHandle_t h, bool tf32, const ggml_tensor *dst, const lg_params *p);

@@ -1,0 +1,130 @@
+package tensor
+
+import (
+	"github.com/litgpt-go/litgpt/internal/ggml"
+)
+
+// How the graph is lowered for a GPU. The kernels there have the names of the
+// CPU's (internal/ggml/cuda); what differs is below: products want operands of one
+// type, some kernels want scratch memory, which is an operand like others, so that
+// the planner counts it and gives it to the next operation.
+
+// fewRows is the number of rows up to which a product reads the weights as they
+// are, at the speed of memory, instead of going to cuBLAS.
+const fewRows = 8
+
+// cudaState is what lowering one graph remembers.
+type cudaState struct {
+	compute   DType // of products of activations: F32, or what the matrices are stored in
+	converted map[conversion]converted
+	count     int // operations lowered so far
+}
+
+type conversion struct {
+	t  *Tensor
+	to DType
+}
+
+type converted struct {
+	n  ggml.Tensor
+	at int
+}
+
+// keepConverted is for how many operations a converted activation is kept for
+// another product to use: those of a layer's query, key and value projections with
+// their adapters. Longer would hold memory for the backward pass.
+const keepConverted = 32
+
+func lowerCUDA(p *Program, t *Tensor, src []ggml.Tensor) ggml.Tensor {
+	if p.cuda == nil {
+		p.cuda = &cudaState{compute: computeType(t.g), converted: map[conversion]converted{}}
+	}
+	p.cuda.count++
+	if l := cudaLowerings[t.Op]; l != nil {
+		return l(p, t, src)
+	}
+	return lowerings[t.Op](p.ctx, t, src)
+}
+
+// computeType is the type in which products of a graph are computed, their sums
+// being float32: that of its matrices when it is a half type, as in torch's
+// bf16-true and autocast, else float32.
+func computeType(g *Graph) DType {
+	for _, t := range g.nodes {
+		if t.Op != OpMatMulT && t.Op != OpMatMul {
+			continue
+		}
+		if w := t.Src[1]; w.IsWeight() && (w.dtype == BF16 || w.dtype == F16) {
+			return w.dtype
+		}
+	}
+	return F32
+}
+
+// cudaLowerings are the operations that differ from the CPU's.
+var cudaLowerings = [numOps]func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor{
+	OpMatMulT: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		if len(t.shape) == 2 && t.shape[0] <= fewRows {
+			return p.ctx.Custom(ggml.MatVec, ne(t.shape), ggml.Params{}, s...)
+		}
+		return p.product(t, 0, 0, s)
+	},
+	OpMatMul:  func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor { return p.product(t, 0, 1, s) },
+	OpTMatMul: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor { return p.product(t, 1, 1, s) },
+	OpRMSNormBackW: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		const parts = 64 // PARTS in kernels.cu
+		c := t.Dim(-1)
+		return p.ctx.Custom(ggml.RMSNormBackW, ne(t.shape), ggml.Params{F: [4]float32{float32(t.Attr.(float64))}},
+			append(s, p.scratch(t.Src[0].Numel()/c+parts*c))...)
+	},
+	OpSquareSum: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		const squares = 1024 // SQUARES in kernels.cu
+		return p.ctx.Custom(ggml.SquareSum, ne(t.shape), ggml.Params{}, append(s, p.scratch(2*squares))...)
+	},
+	OpAttention: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		q := t.Src[0]
+		return p.attention(ggml.Attention, t, append(s, p.scratch(attentionScratch(q.shape[0], q.shape[1], q.shape[2], t.Attr.(Attn).Sequences))))
+	},
+	OpAttentionBack: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		q := t.Src[0]
+		return p.attention(ggml.AttentionBack, t, append(s, p.scratch(2*q.shape[0]*q.shape[1])))
+	},
+}
+
+func (p *Program) attention(k ggml.Kernel, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+	a := t.Attr.(Attn)
+	return p.ctx.Custom(k, ne(t.shape), ggml.Params{F: [4]float32{float32(a.Scale)}, I: [6]int64{int64(a.Sequences), int64(ggmlTypes[p.cuda.compute])}}, s...)
+}
+
+// scratch is memory of n floats that holds nothing.
+func (p *Program) scratch(n int) ggml.Tensor {
+	return p.ctx.Custom(ggml.Scratch, ne([]int{max(n, 1)}), ggml.Params{})
+}
+
+// product lowers a product of which both operands get one type: the stored one's, or the graph's.
+func (p *Program) product(t *Tensor, ta, tb int64, s []ggml.Tensor) ggml.Tensor {
+	to := p.cuda.compute
+	for _, x := range t.Src {
+		if x.dtype != F32 {
+			to = x.dtype
+		}
+	}
+	return p.ctx.Custom(ggml.MatMul, ne(t.shape), ggml.Params{I: [6]int64{ta, tb}}, p.as(to, t.Src[0], s[0]), p.as(to, t.Src[1], s[1]))
+}
+
+// as gives an operand in another type, the copy made for an earlier product if that is near.
+func (p *Program) as(to DType, t *Tensor, n ggml.Tensor) ggml.Tensor {
+	if t.dtype == to {
+		return n
+	}
+	key := conversion{t, to}
+	if c, ok := p.cuda.converted[key]; ok && p.cuda.count-c.at <= keepConverted {
+		return c.n
+	}
+	c := p.ctx.CustomOf(ggmlTypes[to], ggml.Convert, ne(t.shape), ggml.Params{}, n)
+	p.cuda.converted[key] = converted{c, p.cuda.count}
+	return c
+}
+
+// attentionScratch is for how many floats of scratch memory attention asks.
+func attentionScratch(n, heads, dim, sequences int) int { return 1 }
