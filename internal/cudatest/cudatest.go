@@ -1,0 +1,134 @@
+// Package cudatest gives tests the CUDA library: the real one where there is a
+// GPU, and everywhere the emulated one, the same kernels and the same interface
+// compiled for the CPU, with GGML's CPU backend in the place of its CUDA backend.
+package cudatest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/litgpt-go/litgpt/internal/ggml"
+)
+
+// Emulated gives the path of the emulated library, which it compiles when the
+// sources have changed since the last time. It skips the test where there is no C++ compiler.
+func Emulated(t testing.TB) string {
+	t.Helper()
+	path, err := emulated()
+	var missing *exec.Error
+	if errors.As(err, &missing) {
+		t.Skipf("the emulated CUDA library needs a C++ compiler: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var emulated = sync.OnceValues(build)
+
+func build() (string, error) {
+	_, self, _, _ := runtime.Caller(0)
+	root := filepath.Join(filepath.Dir(self), "../ggml")
+	sources, headers, err := files(root)
+	if err != nil {
+		return "", err
+	}
+	compiler, err := exec.LookPath("g++")
+	if err != nil {
+		return "", err
+	}
+	flags := []string{"-std=c++17", "-O1", "-g0", "-fPIC", "-fno-strict-aliasing", "-DNDEBUG", "-DLITGPT_EMULATE", fmt.Sprintf("-DLITGPT_GGML=%q", ggml.Source)}
+	sum := sha256.New()
+	fmt.Fprintln(sum, compiler, flags)
+	for _, name := range append(slices.Clone(sources), headers...) {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(sum, name, len(data))
+		sum.Write(data)
+	}
+	dir := filepath.Join(os.TempDir(), "litgpt-emulated-"+hex.EncodeToString(sum.Sum(nil)[:8]))
+	lib := filepath.Join(dir, "libggml-cuda.so")
+	if exists(lib) {
+		return lib, nil
+	}
+	// Packages are tested side by side: one compiles, the others wait for it.
+	if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) {
+		for range 1200 {
+			if exists(lib) {
+				return lib, nil
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	} else if err != nil {
+		return "", err
+	}
+	work, err := os.MkdirTemp(dir, "build-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(work)
+	objects := make([]string, len(sources))
+	failures := make([]error, len(sources))
+	var group sync.WaitGroup
+	for i, src := range sources {
+		objects[i] = filepath.Join(work, fmt.Sprintf("%d.o", i))
+		group.Go(func() {
+			failures[i] = compile(compiler, append(slices.Clone(flags), "-c", "-x", "c++", src, "-o", objects[i]))
+		})
+	}
+	group.Wait()
+	if err := errors.Join(failures...); err != nil {
+		os.RemoveAll(dir)
+		return "", err
+	}
+	made := filepath.Join(work, "lib.so")
+	if err := compile(compiler, append([]string{"-shared", "-o", made}, objects...)); err != nil {
+		os.RemoveAll(dir)
+		return "", err
+	}
+	return lib, os.Rename(made, lib)
+}
+
+func compile(compiler string, args []string) error {
+	if out, err := exec.Command(compiler, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("g++ %v: %w\n%.4000s", args, err, out)
+	}
+	return nil
+}
+
+func files(root string) (sources, headers []string, err error) {
+	for _, pattern := range []string{"cuda/*.cu", "cuda/emulate/*.cpp"} {
+		m, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil || len(m) == 0 {
+			return nil, nil, fmt.Errorf("%s: no sources (%v)", filepath.Join(root, pattern), err)
+		}
+		sources = append(sources, m...)
+	}
+	for _, pattern := range []string{"*.h", "cuda/*.h", "cuda/*.cuh", "cuda/emulate/*.h"} {
+		m, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			return nil, nil, err
+		}
+		headers = append(headers, m...)
+	}
+	return sources, headers, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,129 @@
+package tensor
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/litgpt-go/litgpt/internal/cudatest"
+)
+
+// gpus are the devices that lower for CUDA: the emulated one, and a real one where
+// there is one. LITGPT_CUDA_TEST=require makes a missing GPU a failure.
+func gpus(t testing.TB) map[string]*Device {
+	t.Helper()
+	dev, err := OpenLibrary(cudatest.Emulated(t), 0, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(dev.Close)
+	all := map[string]*Device{"emulated": dev}
+	if info := CUDA(); info.Problem == "" {
+		real, err := Open("cuda", Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(real.Close)
+		all["gpu"] = real
+	} else if os.Getenv("LITGPT_CUDA_TEST") == "require" {
+		t.Fatal(info.Problem)
+	} else {
+		t.Logf("on the emulator only: %s", info.Problem)
+	}
+	return all
+}
+
+// tolerances of products by the type they are computed in: operands are rounded to it, sums are float32.
+var cudaTolerance = map[DType]float64{F32: 2e-5, BF16: 1e-2, F16: 1.5e-3}
+
+// TestOpsCUDA compares every operation on a GPU with its reference, in every shape
+// and type of TestOps; compiling a program fails where the device does not have one.
+func TestOpsCUDA(t *testing.T) {
+	for name, dev := range gpus(t) {
+		t.Run(name, func(t *testing.T) {
+			for i, c := range opCases {
+				t.Run(fmt.Sprintf("%v/%d", c.op, i), func(t *testing.T) {
+					b := newBench(t, dev)
+					c.build(b)
+					b.check(max(c.tolerance, cudaTolerance[b.widest()]))
+				})
+			}
+		})
+	}
+}
+
+// widest is the least precise type that products of the graph are computed in.
+func (b *bench) widest() DType {
+	worst := F32
+	for _, n := range b.g.nodes {
+		if n.Op != OpMatMulT && n.Op != OpMatMul && n.Op != OpTMatMul {
+			continue
+		}
+		for _, s := range n.Src {
+			if s.dtype == BF16 || s.dtype == F16 && worst == F32 {
+				worst = s.dtype
+			}
+		}
+	}
+	return worst
+}
+
+// TestCUDARepeats runs one program often: the first time directly, then captured as
+// a graph. All runs give the same bits, with new values of the inputs too.
+func TestCUDARepeats(t *testing.T) {
+	for name, dev := range gpus(t) {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, dev)
+			const n, c = 40, 64
+			x := b.in(n, c)
+			w := b.w(BF16, c, c)
+			y := x.RMSNorm(b.w(F32, c), 1e-5).MatMulT(w).SwiGLU(x.MatMulT(w)).Add(x)
+			norm := b.g.SquareSum(y)
+			p := b.run(y, norm)
+			first, values := y.Values(), slices.Clone(x.floats)
+			for i := range 4 {
+				x.SetFloats(b.random(n * c))
+				if err := p.Run(); err != nil {
+					t.Fatal(err)
+				}
+				other := dev.Fetch(y, norm)
+				x.SetFloats(values)
+				if err := p.Run(); err != nil {
+					t.Fatal(err)
+				}
+				equalBits(t, fmt.Sprintf("run %d", i), y.Values(), first)
+				got, err := other.Wait()
+				if err != nil {
+					t.Fatal(err)
+				}
+				sum := 0.0
+				for _, v := range got[0] {
+					sum += float64(v) * float64(v)
+				}
+				if slices.Equal(got[0], first) || math.Abs(sum-float64(got[1][0])) > 1e-5*sum {
+					t.Errorf("run %d: values fetched belong to another run: Σ² is %g, fetched %g", i, sum, got[1][0])
+				}
+			}
+		})
+	}
+}
+
+// TestCUDALibrary says what is wrong with a library in one line.
+func TestCUDALibrary(t *testing.T) {
+	if _, err := OpenLibrary("/nowhere/"+Library, 0, Options{}); err == nil {
+		t.Error("a library that is not there was opened")
+	}
+	if _, err := OpenLibrary(cudatest.Emulated(t), 99, Options{}); err == nil {
+		t.Error("GPU 99 was opened")
+	}
+	t.Setenv("LITGPT_LIB", t.TempDir())
+	if places := libraryPlaces(); len(places) != 1 {
+		t.Errorf("LITGPT_LIB is set, looked in %q", places)
+	}
+	t.Setenv("LITGPT_LIB", "")
+	if places := libraryPlaces(); len(places) < 4 {
+		t.Errorf("looked only in %q", places)
+	}
+}
