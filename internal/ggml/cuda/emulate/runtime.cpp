@@ -77,6 +77,9 @@ const char *cudaGetErrorString(cudaError_t e) {
 	case cudaErrorInvalidValue: return "invalid argument";
 	case cudaErrorMemoryAllocation: return "out of memory";
 	case cudaErrorInvalidConfiguration: return "invalid configuration argument";
+	case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient for CUDA runtime version";
+	case cudaErrorNoDevice: return "no CUDA-capable device is detected";
+	case cudaErrorInvalidDevice: return "invalid device ordinal";
 	case cudaErrorNotReady: return "device not ready";
 	case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
 	case cudaErrorStreamCaptureInvalidated: return "operation failed due to a previous error during capture";
@@ -84,9 +87,29 @@ const char *cudaGetErrorString(cudaError_t e) {
 	return "unrecognized error code";
 }
 
-cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
-cudaError_t cudaGetDevice(int *device) { return *device = 0, cudaSuccess; }
-cudaError_t cudaSetDevice(int device) { return device ? fail(cudaErrorInvalidValue) : cudaSuccess; }
+static long long setting(const char *name, long long otherwise) {
+	const char *v = getenv(name);
+	return v && *v ? atoll(v) : otherwise;
+}
+static int device_count() { return (int)setting("LITGPT_EMULATE_DEVICES", 2); }
+static size_t device_memory() { return (size_t)setting("LITGPT_EMULATE_MEMORY", 80ll << 30); }
+static int current_device;
+
+cudaError_t cudaDriverGetVersion(int *v) { return *v = device_count() < 0 ? 0 : 13000, cudaSuccess; }
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device) {
+	if (device < 0 || device >= device_count()) return fail(cudaErrorInvalidDevice);
+	*p = {"emulated GPU", device_memory(), 9, 0, 132};
+	return cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int *n) {
+	*n = device_count();
+	return *n < 0 ? (*n = 0, fail(cudaErrorInsufficientDriver)) : *n == 0 ? fail(cudaErrorNoDevice) : cudaSuccess;
+}
+cudaError_t cudaGetDevice(int *device) { return *device = current_device, cudaSuccess; }
+cudaError_t cudaSetDevice(int device) {
+	if (device < 0 || device >= device_count()) return fail(cudaErrorInvalidDevice);
+	return current_device = device, cudaSuccess;
+}
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr a, int) {
 	switch (a) { // an H100's
 	case cudaDevAttrMultiProcessorCount: *value = 132; break;
@@ -98,7 +121,7 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr a, int) {
 	return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
-	*free = *total = (size_t)80 << 30;
+	*free = *total = device_memory();
 	return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize(void) { return cudaSuccess; }
@@ -117,6 +140,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind
 	lg_emulate::submit(s, [=] { memmove(to, from, n); });
 	return cudaSuccess;
 }
+cudaError_t cudaMemcpyPeerAsync(void *to, int, const void *from, int, size_t n, cudaStream_t s) { return cudaMemcpyAsync(to, from, n, cudaMemcpyDeviceToDevice, s); }
 cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height, cudaMemcpyKind, cudaStream_t s) {
 	if (width > to_pitch || width > from_pitch) return fail(cudaErrorInvalidValue);
 	lg_emulate::submit(s, [=] {
