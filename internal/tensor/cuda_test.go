@@ -127,3 +127,63 @@ func TestCUDALibrary(t *testing.T) {
 		t.Errorf("looked only in %q", places)
 	}
 }
+
+// TestGroup computes a model of three layers on two devices, by layers, with a
+// table that the first and the last stage share, and compares with one device.
+func TestGroup(t *testing.T) {
+	lib := cudatest.Emulated(t)
+	var members []*Device
+	for i := range 2 {
+		d, err := OpenLibrary(lib, i, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		members = append(members, d)
+	}
+	dev := newGroup(members, 3)
+	t.Cleanup(dev.Close)
+	const n, c, v = 3, 16, 11
+	forward := func(b *bench) (y, hidden *Tensor) {
+		weight := func(name string, shape ...int) *Tensor {
+			w := Param(shape...)
+			w.Name = name
+			if err := b.dev.Alloc(w, F32); err != nil {
+				t.Fatal(err)
+			}
+			w.SetValues(b.random(w.Numel()))
+			b.weights = append(b.weights, w)
+			return w
+		}
+		table, ids := weight("model.embed_tokens.weight", v, c), b.ids(v, n)
+		h, pos := table.Rows(ids), b.ids(50, n)
+		rope := &RoPE{Freqs: []float64{1, 0.1}, Scale: 1}
+		for i := range 3 {
+			cache := weight(fmt.Sprintf("KV cache of layer %d", i), n+2, c)
+			x := h.MatMulT(weight(fmt.Sprintf("model.layers.%d.up.weight", i), c, c)).Reshape(n, 2, c/2).RoPE(pos, rope).Reshape(n, c)
+			h = h.Add(cache.SetRows(b.g.Ints(n).SetInts([]int32{2, 0, 4}), x).Part(0, n, c))
+		}
+		hidden = h
+		return h.RMSNorm(weight("model.norm.weight", c), 1e-5).MatMulT(table), hidden
+	}
+	one := newBench(t, open(t, 1))
+	want, wantHidden := forward(one)
+	one.run(want, wantHidden)
+	b := newBench(t, dev)
+	got, hidden := forward(b)
+	p := b.run(got, hidden)
+	for i := range 3 { // directly, captured, from the graph
+		near(t, fmt.Sprintf("run %d", i), got.Values(), wide(want.Values()), 1e-5)
+		near(t, fmt.Sprintf("hidden states of run %d", i), hidden.Values(), wide(wantHidden.Values()), 1e-5)
+		if err := p.Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	on := map[*Device]int{}
+	for _, w := range b.weights {
+		on[w.store.dev]++
+	}
+	// Layers 0 and 1, with their caches, and the table on the first; layer 2 and the norm on the second.
+	if on[members[0]] != 5 || on[members[1]] != 3 || len(dev.group.replicas) != 1 {
+		t.Errorf("%d weights on the first device, %d on the second, %d on both; want 5, 3, 1", on[members[0]], on[members[1]], len(dev.group.replicas))
+	}
+}

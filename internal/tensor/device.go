@@ -18,6 +18,7 @@ type Device struct {
 
 	b     *ggml.Backend
 	lower func(p *Program, t *Tensor, src []ggml.Tensor) ggml.Tensor
+	group *group // set when the device is several
 }
 
 // Options are the choices in opening a device.
@@ -70,7 +71,13 @@ func openCPU(threads int) (*Device, error) {
 }
 
 // Close releases the device. Weights and programs on it must be closed before.
-func (d *Device) Close() { d.b.Free() }
+func (d *Device) Close() {
+	if d.group != nil {
+		d.group.close()
+		return
+	}
+	d.b.Free()
+}
 
 // storage is the memory of one weight.
 type storage struct {
@@ -87,6 +94,9 @@ var ggmlTypes = [...]ggml.Type{F32: ggml.F32, F16: ggml.F16, BF16: ggml.BF16, I3
 func (d *Device) Alloc(t *Tensor, dtype DType) error {
 	if !t.IsWeight() {
 		fail(OpLeaf, "storage for a node of a graph")
+	}
+	if d.group != nil {
+		d = d.group.member(t.Name)
 	}
 	ctx := ggml.NewContext(1, 0)
 	n := ctx.New(ggmlTypes[dtype], ne(t.shape))

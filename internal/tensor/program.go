@@ -20,28 +20,17 @@ type Program struct {
 	checks  []*Tensor // operations whose integer operands index memory
 	weights map[*Tensor]*storage
 	cuda    *cudaState // what the lowering for a GPU remembers; nil on the CPU
+	stages  *stages    // on a device that is several: the programs of each, and nothing else here
 }
 
 // Compile prepares the computation of outputs, and of nothing they do not need.
 // The values of outputs can be read after each run.
 func (g *Graph) Compile(dev *Device, outputs ...*Tensor) (p *Program, err error) {
 	defer Catch(&err)
-	needed := map[*Tensor]bool{}
-	var need func(t *Tensor)
-	need = func(t *Tensor) {
-		if !needed[t] {
-			needed[t] = true
-			for _, s := range t.Src {
-				need(s)
-			}
-		}
+	if dev.group != nil {
+		return g.compileGroup(dev, outputs)
 	}
-	for _, t := range outputs {
-		if t.g != g {
-			fail(t.Op, "an output of another graph")
-		}
-		need(t)
-	}
+	needed := g.needed(outputs)
 	// An operation makes up to four GGML nodes (its scratch memory, two operands in
 	// another type, itself); weights and inputs are leaves.
 	size := 4*len(needed) + 64
@@ -98,6 +87,27 @@ func (g *Graph) Compile(dev *Device, outputs ...*Tensor) (p *Program, err error)
 	return p, nil
 }
 
+// needed are outputs and all that they depend on.
+func (g *Graph) needed(outputs []*Tensor) map[*Tensor]bool {
+	needed := map[*Tensor]bool{}
+	var need func(t *Tensor)
+	need = func(t *Tensor) {
+		if !needed[t] {
+			needed[t] = true
+			for _, s := range t.Src {
+				need(s)
+			}
+		}
+	}
+	for _, t := range outputs {
+		if t.g != g {
+			fail(t.Op, "an output of another graph")
+		}
+		need(t)
+	}
+	return needed
+}
+
 // operand gives the GGML tensor of a node, an input or a weight.
 func (p *Program) operand(s *Tensor) ggml.Tensor {
 	if n, ok := p.lowered[s]; ok {
@@ -124,8 +134,11 @@ func (p *Program) operand(s *Tensor) ggml.Tensor {
 // device that is [Device.Async] it returns when that is queued. Ids that lie
 // outside their table are an error, and nothing is computed then.
 func (p *Program) Run() error {
+	if p.stages != nil {
+		return p.stages.run()
+	}
 	for _, t := range p.inputs {
-		if len(t.ids) == 0 && len(t.floats) == 0 {
+		if !t.imported && len(t.ids) == 0 && len(t.floats) == 0 {
 			return fmt.Errorf("tensor: an input of shape %v has no value", t.shape)
 		}
 	}
@@ -140,6 +153,9 @@ func (p *Program) Run() error {
 		}
 	}
 	for _, t := range p.inputs {
+		if t.imported {
+			continue
+		}
 		if t.dtype == I32 {
 			p.dev.b.Set(p.lowered[t], unsafe.Slice((*byte)(unsafe.Pointer(&t.ids[0])), 4*len(t.ids)), 0)
 		} else {
@@ -187,6 +203,10 @@ func checkIDs(t *Tensor) error {
 
 // Close releases the program; its outputs can no longer be read.
 func (p *Program) Close() {
+	if p.stages != nil {
+		p.stages.close()
+		return
+	}
 	if p.ctx == nil {
 		return
 	}

@@ -113,6 +113,8 @@ type Tensor struct {
 	floats []float32 // host value of an F32 input
 	store  *storage  // a weight's memory on its device
 	prog   *Program  // the program that computed a node or holds an input
+
+	imported bool // an input whose value comes from another device
 }
 
 // Graph is one computation, built once and compiled for a device.

@@ -92,6 +92,7 @@ static const lg_params *custom_params(const ggml_tensor *node) {
 }
 
 static const char *fail(lg_cuda *d, const char *what, cudaError_t e) {
+	cudaGetLastError();
 	snprintf(d->error, sizeof d->error, "%s: %s", what, cudaGetErrorString(e));
 	return d->error;
 }
@@ -100,6 +101,7 @@ static int devices(const char **why) {
 	int n = 0;
 	cudaError_t e = cudaGetDeviceCount(&n);
 	if (e != cudaSuccess) {
+		cudaGetLastError(); // said here, not again after the next launch
 		*why = cudaGetErrorString(e);
 		return -1;
 	}
@@ -136,6 +138,7 @@ static void close_device(lg_cuda *d) {
 static lg_cuda *open_device(int device, bool tf32, const char **why) {
 	cudaError_t e = cudaSetDevice(device);
 	if (e != cudaSuccess) {
+		cudaGetLastError();
 		*why = cudaGetErrorString(e);
 		return nullptr;
 	}
@@ -157,6 +160,7 @@ static lg_cuda *open_device(int device, bool tf32, const char **why) {
 		return nullptr;
 	}
 	if (cudaMalloc(&d->workspace, workspace) != cudaSuccess || cublasSetWorkspace(d->blas, d->workspace, workspace) != CUBLAS_STATUS_SUCCESS) {
+		cudaGetLastError();
 		*why = "no memory for cuBLAS's workspace of 32 MiB";
 		close_device(d);
 		return nullptr;
