@@ -66,6 +66,8 @@ const (
 	AdamW            Kernel = C.LG_ADAMW
 	SquareSum        Kernel = C.LG_SQUARE_SUM
 	MatVec           Kernel = C.LG_MATVEC
+	AddDot           Kernel = C.LG_ADD_DOT
+	Clip             Kernel = C.LG_CLIP
 )
 
 // Params are the constants of a custom operation.
