@@ -85,7 +85,7 @@ func newTrainer(t *testing.T, dev *tensor.Device, m models.Model, names []string
 func steps(t *testing.T, tr *train.Trainer, n int, lr float64) (losses []float64) {
 	t.Helper()
 	for range n {
-		loss, _, err := tr.Step([]data.Batch{tinyBatch}, lr, 1)
+		loss, _, err := tr.Step([]data.Batch{tinyBatch}, lr, 1).Wait()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -46,7 +46,7 @@ func (in inputs) config(u update) optim.Config {
 func (in inputs) steps(t *testing.T, tr *train.Trainer, lr float64) (losses, norms []float64) {
 	t.Helper()
 	for _, ids := range in.Batches {
-		loss, norm, err := tr.Step([]data.Batch{batch(ids, ids)}, lr, in.AdamW.Clip)
+		loss, norm, err := tr.Step([]data.Batch{batch(ids, ids)}, lr, in.AdamW.Clip).Wait()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -174,7 +174,7 @@ func proveGradients(t *testing.T, f fixture) {
 		src = a.AdaptCheckpoint(src)
 	}
 	tr := f.trainer(t, m, optim.Config{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8}, false)
-	if _, _, err := tr.Step([]data.Batch{batch(in.IDs, in.IDs)}, 0, 0); err != nil { // a rate of 0: only the gradients
+	if _, _, err := tr.Step([]data.Batch{batch(in.IDs, in.IDs)}, 0, 0).Wait(); err != nil { // a rate of 0: only the gradients
 		t.Fatal(err)
 	}
 	if got, want := len(tr.Optimizer.Params), len(src.Names()); got != want {

@@ -95,7 +95,7 @@ func testGradient(t *testing.T, dev *tensor.Device, m models.Model) {
 		return sum / float64(len(nll))
 	}
 	tr := fixture{dev: dev}.trainer(t, m, optim.Config{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8}, false)
-	if _, _, err := tr.Step([]data.Batch{b}, 0, 0); err != nil { // a rate of 0: only the gradients
+	if _, _, err := tr.Step([]data.Batch{b}, 0, 0).Wait(); err != nil { // a rate of 0: only the gradients
 		t.Fatal(err)
 	}
 	rng := rand.New(rand.NewPCG(3, 4))

@@ -86,7 +86,7 @@ func benchmarkSteps(b *testing.B, config string, matrix checkpoint.Type, B, T in
 		batch.Tokens[i], batch.Targets[i] = rng.Int32N(500), rng.Int32N(500)
 	}
 	step := func() {
-		if _, _, err := t.Step([]data.Batch{batch}, 1e-4, 1); err != nil {
+		if _, _, err := t.Step([]data.Batch{batch}, 1e-4, 1).Wait(); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -202,7 +202,7 @@ func TestSmolLM2LoRA(t *testing.T) {
 			b.Tokens = append(b.Tokens, r...)
 			b.Targets = append(append(b.Targets, r[1:]...), data.Ignore)
 		}
-		loss, norm, err := tr.Step([]data.Batch{b}, want.LR, want.Clip)
+		loss, norm, err := tr.Step([]data.Batch{b}, want.LR, want.Clip).Wait()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -132,6 +132,8 @@ var rules = [...]rule{
 	tensor.OpAccumulate: nil,
 	tensor.OpAdamW:      nil,
 	tensor.OpSquareSum:  nil,
+	tensor.OpAddDot:     nil,
+	tensor.OpClip:       nil,
 }
 
 // Differentiable reports whether op has a rule.

@@ -29,6 +29,8 @@ var without = map[tensor.Op]string{
 	tensor.OpAccumulate:       "updates in place",
 	tensor.OpAdamW:            "updates in place",
 	tensor.OpSquareSum:        "for the norm of the gradients only",
+	tensor.OpAddDot:           "updates in place",
+	tensor.OpClip:             "updates in place",
 }
 
 // net is what a case is built on.

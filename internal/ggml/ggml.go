@@ -66,6 +66,8 @@ const (
 	AdamW            Kernel = C.LG_ADAMW
 	SquareSum        Kernel = C.LG_SQUARE_SUM
 	MatVec           Kernel = C.LG_MATVEC
+	AddDot           Kernel = C.LG_ADD_DOT
+	Clip             Kernel = C.LG_CLIP
 	Convert          Kernel = C.LG_CONVERT // not on the CPU: src0 in the type of the result
 	Scratch          Kernel = C.LG_SCRATCH // not on the CPU: memory for the operation that reads it
 )

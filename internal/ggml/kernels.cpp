@@ -305,13 +305,14 @@ static void accumulate(T *dst, int ith, int nth, void *) {
 
 // AdamW with decoupled decay, in the order of torch.optim.AdamW (https://arxiv.org/abs/1711.05101):
 // w −= lr·decay·w; m = β1·m+(1−β1)g; v = β2·v+(1−β2)g²; w −= lr/c1·m/(sqrt(v)/sqrt(c2)+ε).
-// In place on w; src: w, g, m, v, h (8): lr, β1, β2, ε, 1−β1^t, sqrt(1−β2^t), clip; and the working copy in BF16, if any.
-// f[0]: weight decay.
+// In place on w; src: w, g, m, v, h: lr, β1, β2, ε, 1−β1^t, sqrt(1−β2^t); clip's result, whose second number is
+// g's factor, NaN for no update at all; and the working copy in BF16, if any. f[0]: weight decay.
 static void adamw(T *dst, int ith, int nth, void *params) {
 	const lg_params *p = (const lg_params *)params;
 	float *w = out(dst), *m = (float *)dst->src[2]->data, *v = (float *)dst->src[3]->data;
 	const float *g = f32(dst->src[1]), *h = f32(dst->src[4]);
-	const float lr = h[0], b1 = h[1], b2 = h[2], eps = h[3], c1 = h[4], c2 = h[5], clip = h[6];
+	const float lr = h[0], b1 = h[1], b2 = h[2], eps = h[3], c1 = h[4], c2 = h[5], clip = f32(dst->src[5])[1];
+	if (std::isnan(clip)) return;
 	const float keep = 1 - lr * p->f[0], step = lr / c1;
 	range r = share(numel(dst), ith, nth, 16);
 	for (int64_t i = r.from; i < r.to; i++) {
@@ -320,18 +321,28 @@ static void adamw(T *dst, int ith, int nth, void *params) {
 		v[i] = b2 * v[i] + (1 - b2) * x * x;
 		w[i] = w[i] * keep - step * m[i] / (sqrtf(v[i]) / c2 + eps);
 	}
-	const T *copy = dst->src[5];
+	const T *copy = dst->src[6];
 	if (!copy) return;
 	uint16_t *d = (uint16_t *)copy->data;
 	for (int64_t i = r.from; i < r.to; i++) d[i] = f32_to_bf16(w[i]);
 }
 
-// dst (1) = Σ x², summed in double; one thread, since the order of the sum must not depend on their number. src: x.
+// A sum that several operations add to is a pair of floats, the second what the
+// first has lost of it; one float would lose 1e-7 of it each time.
+static inline double pair(const T *t) { return (double)f32(t)[0] + (double)f32(t)[1]; }
+static inline void set_pair(T *dst, double x) {
+	float *y = out(dst);
+	y[0] = (float)x;
+	y[1] = std::isfinite(y[0]) ? (float)(x - y[0]) : 0; // not the NaN that inf − inf is
+}
+
+// dst (2) = src1 + Σ x², both pairs; one thread, since the order of the sum must not depend on their number.
+// src: x; and a sum to begin with, if any.
 static void square_sum(T *dst, int ith, int nth, void *) {
 	if (ith) return;
 	const float *x = f32(dst->src[0]);
 	int64_t n = numel(dst->src[0]);
-	double t = 0;
+	double t = dst->src[1] ? pair(dst->src[1]) : 0;
 	for (int64_t i = 0; i < n;) { // blocks in float, blocks summed in double
 		int64_t to = i + 8192 < n ? i + 8192 : n;
 		vf s = {};
@@ -343,7 +354,29 @@ static void square_sum(T *dst, int ith, int nth, void *) {
 		for (; i < to; i++) u += x[i] * x[i];
 		t += u;
 	}
-	out(dst)[0] = (float)t;
+	set_pair(dst, t);
+}
+
+// In place: the pair dst (2) = beta·dst + Σ x·y, in double; src: dst, x, y, beta (1). beta 0 overwrites whatever was there.
+static void add_dot(T *dst, int ith, int nth, void *) {
+	if (ith) return;
+	const float *x = f32(dst->src[1]), *y = f32(dst->src[2]), beta = f32(dst->src[3])[0];
+	double t = beta == 0 ? 0 : beta * pair(dst);
+	for (int64_t i = 0; i < numel(dst->src[1]); i++) t += (double)x[i] * y[i];
+	set_pair(dst, t);
+}
+
+// In place: dst (2) = the norm of the gradient, and the factor that brings it down to h[6] (0: 1). The factor is
+// NaN, which says that the step does not count, when norm or loss are not finite or when it was NaN before: a host that is
+// late to see this has launched further steps, which must not count either.
+// src: dst, the gradient's sum of squares (2) and the loss (2), both pairs, h.
+static void clip(T *dst, int ith, int nth, void *) {
+	if (ith) return;
+	double norm = sqrt(pair(dst->src[1])), limit = f32(dst->src[3])[6], factor = 1;
+	if (limit > 0 && limit < norm + 1e-6) factor = limit / (norm + 1e-6); // torch.nn.utils.clip_grad_norm_
+	if (!std::isfinite(norm) || !std::isfinite(pair(dst->src[2])) || std::isnan(out(dst)[1])) factor = NAN;
+	out(dst)[0] = (float)norm;
+	out(dst)[1] = (float)factor;
 }
 
 // A vector of VL weights as floats.
@@ -415,6 +448,6 @@ lg_function lg_kernel_function(int kernel) {
 	static const lg_function table[LG_COUNT] = {
 		matmul, rms_norm, rms_norm_back, rms_norm_back_w, swiglu, swiglu_back_gate,
 		rope_table, rope, rows_back, zero, attention, attention_back, cross_entropy, cross_entropy_back,
-		sum_to, dropout, accumulate, adamw, square_sum, matvec};
+		sum_to, dropout, accumulate, adamw, square_sum, matvec, add_dot, clip};
 	return kernel >= 0 && kernel < LG_COUNT ? table[kernel] : nullptr;
 }

@@ -29,20 +29,30 @@ type Param struct {
 // torch.optim.AdamW's order of operations.
 type AdamW struct {
 	Params []*Param
-	Steps  int // updates made so far
+	Steps  int // updates launched so far
+
+	// Loss (2) is the loss of the step whose gradients are there, as a pair of floats
+	// whose sum it is; 0 until somebody adds to it. A step whose loss is not finite
+	// changes nothing.
+	Loss *tensor.Tensor
+	// Clip (2) is the norm of the last step's gradients before clipping, and the factor they
+	// were multiplied by; that is NaN when nothing was changed, since norm or loss
+	// were not finite or those of an earlier step since [AdamW.Restart].
+	Clip *tensor.Tensor
 
 	cfg    Config
 	g      *tensor.Graph
 	h      *tensor.Tensor // hyperparameters of the step, see tensor.AdamW
 	update *tensor.Program
-	norm   *tensor.Program
-	sums   []*tensor.Tensor
 }
 
 // New prepares the optimizer for weights that are loaded on dev. An F32 weight is
 // updated in place and must have memory of its own; a BF16 one gets an F32 master.
 func New(dev *tensor.Device, cfg Config, names []string, weights []*tensor.Tensor) (o *AdamW, err error) {
 	defer tensor.Catch(&err)
+	if len(weights) == 0 {
+		return nil, fmt.Errorf("optimizer: no weights to train")
+	}
 	o = &AdamW{cfg: cfg, g: tensor.NewGraph()}
 	defer func() {
 		if err != nil {
@@ -51,7 +61,20 @@ func New(dev *tensor.Device, cfg Config, names []string, weights []*tensor.Tenso
 		}
 	}()
 	o.h = o.g.Floats(7)
-	var updates []*tensor.Tensor
+	for _, t := range []struct {
+		leaf **tensor.Tensor
+		name string
+	}{{&o.Loss, "loss"}, {&o.Clip, "norm of the gradient"}} {
+		*t.leaf = tensor.Param(2)
+		(*t.leaf).Name = t.name
+		if err := dev.Alloc(*t.leaf, tensor.F32); err != nil {
+			return o, fmt.Errorf("optimizer state: %w", err)
+		}
+	}
+	clear(o.Loss)
+	o.Restart(0)
+	states := make([]tensor.AdamWState, len(weights))
+	var squares *tensor.Tensor // Σ of all gradients
 	for i, w := range weights {
 		p := &Param{Name: names[i], Weight: w, Master: w, decayed: cfg.DecayAll || len(w.Shape()) > 1}
 		o.Params = append(o.Params, p)
@@ -75,15 +98,17 @@ func New(dev *tensor.Device, cfg Config, names []string, weights []*tensor.Tenso
 			p.Master.SetValues(w.Values())
 		}
 		s.Grad, s.M, s.V = p.Grad, p.M, p.V
+		states[i] = s
+		squares = o.g.SquareSum(p.Grad, squares)
+	}
+	clip := o.Clip.Clip(squares, o.Loss, o.h)
+	updates := make([]*tensor.Tensor, len(weights))
+	for i, p := range o.Params {
 		decay := 0.0
 		if p.decayed {
 			decay = cfg.WeightDecay
 		}
-		updates = append(updates, p.Master.AdamW(s, o.h, decay))
-		o.sums = append(o.sums, o.g.SquareSum(p.Grad))
-	}
-	if o.norm, err = o.g.Compile(dev, o.sums...); err != nil {
-		return o, err
+		updates[i] = p.Master.AdamW(states[i], o.h, clip, decay)
 	}
 	o.update, err = o.g.Compile(dev, updates...)
 	return o, err
@@ -97,45 +122,36 @@ func clear(t *tensor.Tensor) {
 	}
 }
 
-// Norm is the Euclidean norm of all gradients together.
-func (o *AdamW) Norm() (float64, error) {
-	if err := o.norm.Run(); err != nil {
-		return 0, err
-	}
-	var sum float64
-	one := make([]float32, 1)
-	for _, s := range o.sums {
-		s.ReadFrom(o.norm, one)
-		sum += float64(one[0])
-	}
-	return math.Sqrt(sum), nil
-}
-
 // Step makes one update at learning rate lr. Gradients are scaled down to the norm
-// maxNorm if they are larger; 0 leaves them. It returns their norm before.
-func (o *AdamW) Step(lr, maxNorm float64) (norm float64, err error) {
-	if norm, err = o.Norm(); err != nil {
-		return 0, err
-	}
-	if math.IsNaN(norm) || math.IsInf(norm, 0) {
-		return norm, fmt.Errorf("the gradient is not finite (norm %g)", norm)
-	}
-	factor := 1.0
-	if maxNorm > 0 {
-		factor = min(1, maxNorm/(norm+1e-6)) // torch.nn.utils.clip_grad_norm_
+// maxNorm if they are larger; 0 leaves them. Whether it was made is known when the
+// device has come to it: see [AdamW.Clip], which the next step overwrites.
+func (o *AdamW) Step(lr, maxNorm float64) error {
+	t := float64(o.Steps + 1)
+	o.h.SetFloats([]float32{float32(lr), float32(o.cfg.Beta1), float32(o.cfg.Beta2), float32(o.cfg.Eps),
+		float32(1 - math.Pow(o.cfg.Beta1, t)), float32(math.Sqrt(1 - math.Pow(o.cfg.Beta2, t))), float32(maxNorm)})
+	if err := o.update.Run(); err != nil {
+		return err
 	}
 	o.Steps++
-	t := float64(o.Steps)
-	o.h.SetFloats([]float32{float32(lr), float32(o.cfg.Beta1), float32(o.cfg.Beta2), float32(o.cfg.Eps),
-		float32(1 - math.Pow(o.cfg.Beta1, t)), float32(math.Sqrt(1 - math.Pow(o.cfg.Beta2, t))), float32(factor)})
-	return norm, o.update.Run()
+	return nil
+}
+
+// Restart goes on after the given number of updates: those of a restored state, or
+// those before a step that was not finite, after which no step changes anything
+// until this is called.
+func (o *AdamW) Restart(steps int) {
+	o.Steps = steps
+	o.Clip.SetValues([]float32{0, 1})
 }
 
 // Close releases gradients, moments and masters; the working weights stay.
 func (o *AdamW) Close() {
-	for _, p := range []*tensor.Program{o.norm, o.update} {
-		if p != nil {
-			p.Close()
+	if o.update != nil {
+		o.update.Close()
+	}
+	for _, t := range []*tensor.Tensor{o.Loss, o.Clip} {
+		if t != nil {
+			t.Free()
 		}
 	}
 	for _, p := range o.Params {

@@ -4,13 +4,14 @@ import (
 	"encoding/json"
 	"math"
 	"os"
+	"slices"
 	"testing"
 )
 
-// hyper are the seven numbers of [Tensor.AdamW] at a step, counted from 1.
-func hyper(lr, beta1, beta2, eps float64, step int, clip float64) []float32 {
+// hyper are the seven numbers of [Tensor.AdamW] at a step, counted from 1; the last is for [Tensor.Clip].
+func hyper(lr, beta1, beta2, eps float64, step int, limit float64) []float32 {
 	s := float64(step)
-	return []float32{float32(lr), float32(beta1), float32(beta2), float32(eps), float32(1 - math.Pow(beta1, s)), float32(math.Sqrt(1 - math.Pow(beta2, s))), float32(clip)}
+	return []float32{float32(lr), float32(beta1), float32(beta2), float32(eps), float32(1 - math.Pow(beta1, s)), float32(math.Sqrt(1 - math.Pow(beta2, s))), float32(limit)}
 }
 
 // adamw makes an update of random leaves at the given step; working may be nil.
@@ -21,8 +22,13 @@ func (b *bench) adamw(working *Tensor, step int, shape ...int) *Tensor {
 		squares[i] *= squares[i]
 	}
 	v.SetValues(squares)
-	h := b.g.Floats(7).SetFloats(hyper(1e-2, 0.9, 0.95, 1e-8, step, 0.7))
-	return b.w(F32, shape...).AdamW(AdamWState{Grad: b.in(shape...), M: m, V: v, Working: working}, h, 0.1)
+	h := b.g.Floats(7).SetFloats(hyper(1e-2, 0.9, 0.95, 1e-8, step, 0))
+	return b.w(F32, shape...).AdamW(AdamWState{Grad: b.in(shape...), M: m, V: v, Working: working}, h, b.factor(0.7), 0.1)
+}
+
+// factor is what [Tensor.Clip] gives.
+func (b *bench) factor(x float64) *Tensor {
+	return b.g.Floats(2).SetFloats([]float32{100, float32(x)})
 }
 
 // Several steps in float64, with clipping, a working copy in BF16 and gradients that are nodes.
@@ -33,7 +39,7 @@ func TestAdamWSteps(t *testing.T) {
 	m.SetValues(make([]float32, n))
 	v.SetValues(make([]float32, n))
 	grad, h := b.in(n), b.g.Floats(7).SetFloats(make([]float32, 7))
-	update := w.AdamW(AdamWState{Grad: grad.Scale(2), M: m, V: v, Working: working}, h, decay)
+	update := w.AdamW(AdamWState{Grad: grad.Scale(2), M: m, V: v, Working: working}, h, b.factor(clip), decay)
 	p, err := b.g.Compile(b.dev, update)
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +49,7 @@ func TestAdamWSteps(t *testing.T) {
 	for step := 1; step <= 10; step++ {
 		g := b.random(n)
 		grad.SetFloats(g)
-		h.SetFloats(hyper(lr, beta1, beta2, eps, step, clip))
+		h.SetFloats(hyper(lr, beta1, beta2, eps, step, 0))
 		if err := p.Run(); err != nil {
 			t.Fatal(err)
 		}
@@ -92,14 +98,14 @@ func TestAdamWTorch(t *testing.T) {
 		m.SetValues(make([]float32, n))
 		v.SetValues(make([]float32, n))
 		grad, h := b.g.Floats(n), b.g.Floats(7)
-		p, err := b.g.Compile(b.dev, w.AdamW(AdamWState{Grad: grad, M: m, V: v}, h, c.Decay))
+		p, err := b.g.Compile(b.dev, w.AdamW(AdamWState{Grad: grad, M: m, V: v}, h, b.factor(1), c.Decay))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer p.Close()
 		for i, g := range c.Grads {
 			grad.SetFloats(g)
-			h.SetFloats(hyper(c.LR, c.Beta1, c.Beta2, c.Eps, i+1, 1))
+			h.SetFloats(hyper(c.LR, c.Beta1, c.Beta2, c.Eps, i+1, 0))
 			if err := p.Run(); err != nil {
 				t.Fatal(err)
 			}
@@ -147,7 +153,107 @@ func TestSquareSumOfMany(t *testing.T) {
 	for i := range x {
 		x[i] = 0.1
 	}
-	y := b.g.SquareSum(b.g.Floats(len(x)).SetFloats(x))
+	y := b.g.SquareSum(b.g.Floats(len(x)).SetFloats(x), nil)
 	b.run(y)
-	near(t, "sum", y.Values(), []float64{float64(len(x)) * float64(float32(0.1)) * float64(float32(0.1))}, 5e-5)
+	near(t, "sum", y.Values()[:1], []float64{float64(len(x)) * float64(float32(0.1)) * float64(float32(0.1))}, 5e-5)
+}
+
+// A long chain of small sums after a large one loses nothing: in one float32 each of these would vanish.
+func TestSumsOfPairs(t *testing.T) {
+	const n, small = 500, 1e-3
+	b := newBench(t, open(t, 2))
+	squares := b.g.SquareSum(b.g.Floats(1).SetFloats([]float32{1000}), nil)
+	sum, one := b.w(F32, 2), b.g.Floats(1).SetFloats([]float32{1})
+	large := b.g.Floats(1).SetFloats([]float32{1e6})
+	outs := []*Tensor{large.AddDot(one, sum, b.g.Floats(1).SetFloats([]float32{0}))}
+	x := b.g.Floats(1).SetFloats([]float32{small})
+	for range n {
+		squares = b.g.SquareSum(x, squares)
+		outs = append(outs, x.AddDot(one, sum, one))
+	}
+	b.run(append(outs, squares)...)
+	for _, c := range []struct {
+		what   string
+		values []float32
+		want   float64
+	}{
+		{"squares", squares.Values(), 1e6 + n*small*small},
+		{"sum", sum.Values(), 1e6 + n*small},
+	} {
+		// A pair has 48 bits; float32(small) is not small.
+		if got := float64(c.values[0]) + float64(c.values[1]); math.Abs(got-c.want) > 1e-7*(c.want-1e6)+n*1e6*0x1p-48 {
+			t.Errorf("%s: got 1e6 + %g, want %g", c.what, got-1e6, c.want-1e6)
+		}
+	}
+}
+
+// What is not finite stops the update of everything, and of every later step, until the leaf is set anew.
+func TestClipNotFinite(t *testing.T) {
+	const n = 35
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	b := newBench(t, open(t, 2))
+	grad, loss, h := b.g.Floats(n), b.g.Floats(2), b.g.Floats(7).SetFloats(hyper(1e-2, 0.9, 0.95, 1e-8, 1, 1))
+	state, w, m, v, working := b.w(F32, 2), b.w(F32, n), b.w(F32, n), b.w(F32, n), b.w(BF16, n)
+	v.SetValues(make([]float32, n))
+	// One part of the gradient stays finite.
+	squares := b.g.SquareSum(grad, b.g.SquareSum(b.in(7), nil))
+	clip := state.Clip(squares, loss, h)
+	p, err := b.g.Compile(b.dev, w.AdamW(AdamWState{Grad: b.in(n).Scale(1), M: m, V: v, Working: working}, h, clip, 0.1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	run := func(g float32, l []float32) (changed bool, values []float32) {
+		t.Helper()
+		x := make([]float32, n)
+		x[n-1] = g
+		grad.SetFloats(x)
+		loss.SetFloats(l)
+		leaves := []*Tensor{w, m, v, working}
+		var before [][]float32
+		for _, leaf := range leaves {
+			before = append(before, leaf.Values())
+		}
+		if err := p.Run(); err != nil {
+			t.Fatal(err)
+		}
+		same := 0
+		for i, leaf := range leaves {
+			if slices.Equal(leaf.Values(), before[i]) {
+				same++
+			}
+		}
+		if same != 0 && same != len(leaves) {
+			t.Fatalf("%d of %d leaves changed", len(leaves)-same, len(leaves))
+		}
+		return same == 0, state.Values()
+	}
+	for _, c := range []struct {
+		name string
+		grad float32
+		loss []float32
+	}{
+		{"NaN gradient", nan, []float32{1, 0}},
+		{"infinite gradient", -inf, []float32{1, 0}},
+		{"overflowing squares", 1e30, []float32{1, 0}},
+		{"NaN loss", 1, []float32{nan, 0}},
+		{"infinite loss", 1, []float32{-inf, 0}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			state.SetValues([]float32{0, 1})
+			if changed, v := run(1, []float32{1, 1e-9}); !changed || !(v[1] > 0 && v[1] < 1) {
+				t.Fatalf("a finite step: changed %t, norm and factor %g", changed, v)
+			}
+			changed, v := run(c.grad, c.loss)
+			if changed || !math.IsNaN(float64(v[1])) {
+				t.Errorf("got changed %t, norm and factor %g; want no change", changed, v)
+			}
+			if finite := !math.IsNaN(float64(v[0])) && !math.IsInf(float64(v[0]), 0); finite != (c.grad == 1) {
+				t.Errorf("got norm %g", v[0])
+			}
+			if changed, v := run(1, []float32{1, 0}); changed || !math.IsNaN(float64(v[1])) || !(v[0] > 1) {
+				t.Errorf("the step after: changed %t, norm and factor %g; want no change and its own norm", changed, v)
+			}
+		})
+	}
 }

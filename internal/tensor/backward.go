@@ -116,9 +116,14 @@ type AdamWState struct {
 	Working    *Tensor // BF16 copy of the weight that the model computes with; nil when the weight itself is
 }
 
+// hyperparameters are the numbers of an update that [Tensor.Clip] and [Tensor.AdamW] read:
+// learning rate, β1, β2, ε, 1−β1^step, sqrt(1−β2^step), largest norm of the gradient (0: any).
+const hyperparameters = 7
+
 // AdamW updates the F32 leaf t in place (https://arxiv.org/abs/1711.05101). h (7)
-// is an input: learning rate, β1, β2, ε, 1−β1^step, sqrt(1−β2^step), factor of the gradient.
-func (t *Tensor) AdamW(s AdamWState, h *Tensor, decay float64) *Tensor {
+// is an input, see hyperparameters. The second number of clip (2) is the factor of
+// the gradient; where that is NaN nothing changes.
+func (t *Tensor) AdamW(s AdamWState, h, clip *Tensor, decay float64) *Tensor {
 	for _, x := range []*Tensor{t, s.Grad, s.M, s.V} {
 		same(OpAdamW, t, x)
 		wantFloats(OpAdamW, x)
@@ -126,11 +131,14 @@ func (t *Tensor) AdamW(s AdamWState, h *Tensor, decay float64) *Tensor {
 			fail(OpAdamW, "cannot update %v in place, a weight wanted", x.Op)
 		}
 	}
-	wantFloats(OpAdamW, h)
-	if h.Numel() != 7 || math.IsNaN(decay) {
-		fail(OpAdamW, "%d hyperparameters, 7 wanted", h.Numel())
+	wantFloats(OpAdamW, h, clip)
+	if h.Numel() != hyperparameters || math.IsNaN(decay) {
+		fail(OpAdamW, "%d hyperparameters, %d wanted", h.Numel(), hyperparameters)
 	}
-	src := []*Tensor{t, s.Grad, s.M, s.V, h}
+	if clip.Numel() != 2 {
+		fail(OpAdamW, "norm and factor of shape %v, 2 numbers wanted", clip.shape)
+	}
+	src := []*Tensor{t, s.Grad, s.M, s.V, h, clip}
 	if s.Working != nil {
 		same(OpAdamW, t, s.Working)
 		if s.Working.dtype != BF16 || !s.Working.IsWeight() {
@@ -141,13 +149,61 @@ func (t *Tensor) AdamW(s AdamWState, h *Tensor, decay float64) *Tensor {
 	return node(OpAdamW, decay, t.shape, src...)
 }
 
-// SquareSum returns Σt² (1) as a node of g; t is a node of g or a weight, which belongs to no graph.
-func (g *Graph) SquareSum(t *Tensor) *Tensor {
-	wantFloats(OpSquareSum, t)
-	if t.g != nil && t.g != g {
-		fail(OpSquareSum, "operand belongs to another graph")
+// wantPairs wants sums as [Graph.SquareSum] gives them: two floats, whose sum each is.
+func wantPairs(op Op, ts ...*Tensor) {
+	wantFloats(op, ts...)
+	for _, t := range ts {
+		if !slices.Equal(t.shape, []int{2}) {
+			fail(op, "a sum of shape %v, a pair wanted", t.shape)
+		}
 	}
-	n := &Tensor{Op: OpSquareSum, Src: []*Tensor{t}, shape: []int{1}, g: g}
+}
+
+// SquareSum returns total + Σt² as a node of g. Both sums are pairs (2) of floats,
+// the second what the first has lost by rounding; nil is no total. t and total are
+// nodes of g or weights, which belong to no graph.
+func (g *Graph) SquareSum(t, total *Tensor) *Tensor {
+	wantFloats(OpSquareSum, t)
+	src := []*Tensor{t}
+	if total != nil {
+		wantPairs(OpSquareSum, total)
+		src = append(src, total)
+	}
+	for _, s := range src {
+		if s.g != nil && s.g != g {
+			fail(OpSquareSum, "operand belongs to another graph")
+		}
+	}
+	n := &Tensor{Op: OpSquareSum, Src: src, shape: []int{2}, g: g}
 	g.nodes = append(g.nodes, n)
 	return n
+}
+
+// AddDot sets the weight-like leaf sum, a pair (2) as [Graph.SquareSum]'s, to
+// beta·sum + Σt·u, in place; beta (1) is an input, and 0 overwrites.
+func (t *Tensor) AddDot(u, sum, beta *Tensor) *Tensor {
+	same(OpAddDot, t, u)
+	wantFloats(OpAddDot, t, u, beta)
+	wantPairs(OpAddDot, sum)
+	if !sum.IsWeight() || beta.Numel() != 1 {
+		fail(OpAddDot, "into a weight by 1 factor wanted, not into %v by %d", sum.Op, beta.Numel())
+	}
+	return node(OpAddDot, nil, sum.shape, sum, t, u, beta)
+}
+
+// Clip sets the weight-like leaf t (2) to the norm of the gradient, whose sum of
+// squares is the pair squares (2), and to the factor that brings it down to the
+// largest norm in h (7, see hyperparameters). The factor is NaN when the norm or the pair loss (2) is
+// not finite, and from then on until the leaf is set anew: nothing after a step that
+// failed may count. https://pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html
+func (t *Tensor) Clip(squares, loss, h *Tensor) *Tensor {
+	wantPairs(OpClip, t, squares, loss)
+	wantFloats(OpClip, h)
+	if !t.IsWeight() {
+		fail(OpClip, "cannot update %v in place, a weight wanted", t.Op)
+	}
+	if h.Numel() != hyperparameters {
+		fail(OpClip, "%d hyperparameters, %d wanted", h.Numel(), hyperparameters)
+	}
+	return node(OpClip, nil, t.shape, t, squares, loss, h)
 }

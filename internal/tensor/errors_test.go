@@ -152,13 +152,37 @@ var wrong = []struct {
 	{OpAdamW, "an F16 copy", func(b *bench) { b.update(F32, 2, func(s *AdamWState) { s.Working = b.w(F16, 2) }) }},
 	{OpAdamW, "shape of the copy", func(b *bench) { b.update(F32, 2, func(s *AdamWState) { s.Working = b.w(BF16, 3) }) }},
 	{OpAdamW, "hyperparameters", func(b *bench) {
-		b.w(F32, 2).AdamW(AdamWState{Grad: b.in(2), M: b.w(F32, 2), V: b.w(F32, 2)}, b.in(6), 0)
+		b.w(F32, 2).AdamW(AdamWState{Grad: b.in(2), M: b.w(F32, 2), V: b.w(F32, 2)}, b.in(6), b.in(2), 0)
+	}},
+	{OpAdamW, "norm without factor", func(b *bench) {
+		b.w(F32, 2).AdamW(AdamWState{Grad: b.in(2), M: b.w(F32, 2), V: b.w(F32, 2)}, b.in(7), b.in(1), 0)
+	}},
+	{OpAdamW, "a factor of integers", func(b *bench) {
+		b.w(F32, 2).AdamW(AdamWState{Grad: b.in(2), M: b.w(F32, 2), V: b.w(F32, 2)}, b.in(7), b.ids(9, 2), 0)
 	}},
 	{OpAdamW, "hyperparameters of integers", func(b *bench) {
-		b.w(F32, 2).AdamW(AdamWState{Grad: b.in(2), M: b.w(F32, 2), V: b.w(F32, 2)}, b.ids(9, 7), 0)
+		b.w(F32, 2).AdamW(AdamWState{Grad: b.in(2), M: b.w(F32, 2), V: b.w(F32, 2)}, b.ids(9, 7), b.in(2), 0)
 	}},
-	{OpSquareSum, "integers", func(b *bench) { b.g.SquareSum(b.g.Ints(2)) }},
-	{OpSquareSum, "another graph", func(b *bench) { b.g.SquareSum(NewGraph().Floats(2)) }},
+	{OpSquareSum, "integers", func(b *bench) { b.g.SquareSum(b.g.Ints(2), nil) }},
+	{OpSquareSum, "another graph", func(b *bench) { b.g.SquareSum(NewGraph().Floats(2), nil) }},
+	{OpSquareSum, "a total of one number", func(b *bench) { b.g.SquareSum(b.in(2), b.in(1)) }},
+	{OpSquareSum, "a total of two rows", func(b *bench) { b.g.SquareSum(b.in(2), b.in(2, 1)) }},
+	{OpSquareSum, "a total of integers", func(b *bench) { b.g.SquareSum(b.in(2), b.ids(9, 2)) }},
+	{OpSquareSum, "a total of another graph", func(b *bench) { b.g.SquareSum(b.in(2), NewGraph().Floats(2)) }},
+	{OpAddDot, "shapes", func(b *bench) { b.in(3).AddDot(b.in(2), b.w(F32, 2), b.in(1)) }},
+	{OpAddDot, "into a node", func(b *bench) { b.in(3).AddDot(b.in(3), b.in(2), b.in(1)) }},
+	{OpAddDot, "into one number", func(b *bench) { b.in(3).AddDot(b.in(3), b.w(F32, 1), b.in(1)) }},
+	{OpAddDot, "into BF16", func(b *bench) { b.in(3).AddDot(b.in(3), b.w(BF16, 2), b.in(1)) }},
+	{OpAddDot, "two factors", func(b *bench) { b.in(3).AddDot(b.in(3), b.w(F32, 2), b.in(2)) }},
+	{OpAddDot, "integers", func(b *bench) { b.in(3).AddDot(b.ids(9, 3), b.w(F32, 2), b.in(1)) }},
+	{OpClip, "into a node", func(b *bench) { b.in(2).Clip(b.in(2), b.in(2), b.in(7)) }},
+	{OpClip, "into one number", func(b *bench) { b.w(F32, 1).Clip(b.in(2), b.in(2), b.in(7)) }},
+	{OpClip, "into BF16", func(b *bench) { b.w(BF16, 2).Clip(b.in(2), b.in(2), b.in(7)) }},
+	{OpClip, "squares", func(b *bench) { b.w(F32, 2).Clip(b.in(1), b.in(2), b.in(7)) }},
+	{OpClip, "loss", func(b *bench) { b.w(F32, 2).Clip(b.in(2), b.in(1), b.in(7)) }},
+	{OpClip, "a loss of integers", func(b *bench) { b.w(F32, 2).Clip(b.in(2), b.ids(9, 2), b.in(7)) }},
+	{OpClip, "hyperparameters", func(b *bench) { b.w(F32, 2).Clip(b.in(2), b.in(2), b.in(6)) }},
+	{OpClip, "hyperparameters of integers", func(b *bench) { b.w(F32, 2).Clip(b.in(2), b.in(2), b.ids(9, 7)) }},
 }
 
 func (b *bench) attention(n int, q, k, v []int, sequences int) {
@@ -174,7 +198,7 @@ func (b *bench) update(d DType, n int, change func(s *AdamWState)) {
 	if change != nil {
 		change(&s)
 	}
-	b.w(d, n).AdamW(s, b.in(7), 0)
+	b.w(d, n).AdamW(s, b.in(7), b.in(2), 0)
 }
 
 // caught runs f and returns what [Catch] makes of its panic.

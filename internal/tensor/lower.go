@@ -105,6 +105,12 @@ var lowerings = [...]lowering{
 		return c.CustomInPlace(ggml.AdamW, s[0], ggml.Params{F: [4]float32{float32(t.Attr.(float64))}}, s[1:]...)
 	},
 	OpSquareSum: custom(ggml.SquareSum),
+	OpAddDot: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.CustomInPlace(ggml.AddDot, s[0], ggml.Params{}, s[1:]...)
+	},
+	OpClip: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.CustomInPlace(ggml.Clip, s[0], ggml.Params{}, s[1:]...)
+	},
 }
 
 // custom lowers to a kernel whose only parameter, if any, is a float or a flag in Attr.
@@ -153,11 +159,11 @@ var operandTypes = [numOps][][]DType{
 	OpCrossEntropy:     {nil, integers},
 	OpCrossEntropyBack: {nil, integers},
 	OpDropout:          {nil, integers},
-	OpAdamW:            {nil, nil, nil, nil, nil, {BF16}},
+	OpAdamW:            {nil, nil, nil, nil, nil, nil, {BF16}},
 }
 
 // updates are the operands that an operation writes to.
-var updates = [numOps][]int{OpSetRows: {0}, OpAccumulate: {0}, OpAdamW: {0, 2, 3, 5}}
+var updates = [numOps][]int{OpSetRows: {0}, OpAccumulate: {0}, OpAdamW: {0, 2, 3, 6}, OpAddDot: {0}, OpClip: {0}}
 
 // checkOperands reports what is known only when the weights have storage: those
 // without, of a type that the operation cannot read, or mapped and to be written.

@@ -221,7 +221,22 @@ var opCases = func() (cases []opCase) {
 				b.in(n, c).Accumulate(b.w(F32, n, c), b.g.Floats(1).SetFloats([]float32{0}))
 			})
 			add(OpAdamW, func(b *bench) { b.adamw(b.w(BF16, n, c), 3, n, c); b.adamw(nil, 3, n, c) })
-			add(OpSquareSum, func(b *bench) { b.g.SquareSum(b.in(n, c)); b.g.SquareSum(b.w(F32, n*100, c)) })
+			add(OpSquareSum, func(b *bench) {
+				b.g.SquareSum(b.w(F32, n*100, c), b.g.SquareSum(b.in(n, c), nil))
+				b.g.SquareSum(b.in(n, c), b.w(F32, 2))
+			})
+			add(OpAddDot, func(b *bench) {
+				for _, beta := range []float32{0, 1, -0.5} {
+					b.in(n, c).AddDot(b.in(n, c), b.w(F32, 2), b.g.Floats(1).SetFloats([]float32{beta}))
+				}
+			})
+			add(OpClip, func(b *bench) {
+				for _, limit := range []float32{0, 0.5, 1e4} {
+					h := b.in(7)
+					h.floats[6] = limit
+					b.w(F32, 2).Clip(b.g.SquareSum(b.in(n, c), nil), b.in(2), h)
+				}
+			})
 			add(OpPermute, func(b *bench) {
 				b.in(n, c).T()
 				b.in(2, n, c).Permute(2, 0, 1)

@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -214,10 +215,22 @@ func TestMappedIsNotUpdated(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Free()
+	pair, working := Param(2), Param(2, 4)
+	if err := errors.Join(b.dev.Map(pair, F32, FromFloats(F32, make([]float32, 2))), b.dev.Map(working, BF16, FromFloats(BF16, make([]float32, 8)))); err != nil {
+		t.Fatal(err)
+	}
+	defer pair.Free()
+	defer working.Free()
+	state := AdamWState{Grad: b.in(2, 4), M: b.w(F32, 2, 4), V: b.w(F32, 2, 4)}
+	copied := state
+	copied.Working = working
 	for _, n := range []*Tensor{
 		w.SetRows(b.ids(2, 1), b.in(1, 4)),
 		b.in(2, 4).Accumulate(w, b.g.Floats(1).SetFloats([]float32{1})),
-		w.AdamW(AdamWState{Grad: b.in(2, 4), M: b.w(F32, 2, 4), V: b.w(F32, 2, 4)}, b.in(7), 0),
+		w.AdamW(state, b.in(7), b.in(2), 0),
+		b.w(F32, 2, 4).AdamW(copied, b.in(7), b.in(2), 0),
+		b.in(3).AddDot(b.in(3), pair, b.in(1)),
+		pair.Clip(b.in(2), b.in(2), b.in(7)),
 	} {
 		if err := b.failure(n); err == nil || !strings.Contains(err.Error(), "mapped from a file") {
 			t.Errorf("%v: got %v", n.Op, err)

@@ -235,11 +235,11 @@ var references = map[Op]reference{
 			return s[2][0]*s[0][i] + s[1][i]
 		})
 	},
-	// src: w, g, m, v, h = lr, β1, β2, ε, 1−β1^t, sqrt(1−β2^t), clip
+	// src: w, g, m, v, h = lr, β1, β2, ε, 1−β1^t, sqrt(1−β2^t), largest norm; norm and factor
 	OpAdamW: func(t *Tensor, s [][]float64) []float64 {
 		h := s[4]
 		return each(t, func(i int) float64 {
-			g := s[1][i] * h[6]
+			g := s[1][i] * s[5][1]
 			m := h[1]*s[2][i] + (1-h[1])*g
 			v := h[2]*s[3][i] + (1-h[2])*g*g
 			return s[0][i]*(1-h[0]*t.Attr.(float64)) - h[0]/h[4]*m/(math.Sqrt(v)/h[5]+h[3])
@@ -250,8 +250,34 @@ var references = map[Op]reference{
 		for _, x := range s[0] {
 			sum += x * x
 		}
-		return []float64{sum}
+		if len(s) > 1 {
+			sum += s[1][0] + s[1][1]
+		}
+		return twoFloats(sum)
 	},
+	OpAddDot: func(t *Tensor, s [][]float64) []float64 {
+		sum := 0.0
+		for i, x := range s[1] {
+			sum += x * s[2][i]
+		}
+		if s[3][0] != 0 {
+			sum += s[3][0] * (s[0][0] + s[0][1])
+		}
+		return twoFloats(sum)
+	},
+	OpClip: func(t *Tensor, s [][]float64) []float64 {
+		norm, factor := math.Sqrt(s[1][0]+s[1][1]), 1.0
+		if limit := s[3][6]; limit > 0 {
+			factor = min(1, limit/(norm+1e-6))
+		}
+		return []float64{norm, factor}
+	},
+}
+
+// twoFloats are x rounded to float32, and what that lost.
+func twoFloats(x float64) []float64 {
+	hi := float64(float32(x))
+	return []float64{hi, x - hi}
 }
 
 func each(t *Tensor, f func(i int) float64) []float64 {

@@ -78,12 +78,14 @@ const (
 	OpAccumulate                 // Accumulate
 	OpAdamW                      // AdamW
 	OpSquareSum                  // SquareSum
+	OpAddDot                     // AddDot
+	OpClip                       // Clip
 	numOps
 )
 
 var opNames = [...]string{"leaf", "add", "mul", "scale", "matmul_t", "matmul", "t_matmul", "rms_norm", "rms_norm_back", "rms_norm_back_w",
 	"swiglu", "swiglu_back_gate", "softmax", "softmax_back", "rope_table", "rope", "reshape", "permute", "rows", "rows_back",
-	"zeros", "set_rows", "attention", "attention_back", "part", "cross_entropy", "cross_entropy_back", "sum_to", "dropout", "accumulate", "adamw", "square_sum"}
+	"zeros", "set_rows", "attention", "attention_back", "part", "cross_entropy", "cross_entropy_back", "sum_to", "dropout", "accumulate", "adamw", "square_sum", "add_dot", "clip"}
 
 func (o Op) String() string { return opNames[o] }
 

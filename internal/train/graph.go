@@ -19,6 +19,7 @@ type graphs struct {
 	dev       *tensor.Device
 	model     models.Model
 	params    []*optim.Param
+	loss      *tensor.Tensor // (2) of the optimizer, which micro-batches add to; nil without gradients
 	recompute bool
 
 	cache map[shape]*graph
@@ -40,7 +41,7 @@ type graph struct {
 	p      *tensor.Program
 	batch  *nn.Batch
 	chunks []lossChunk
-	beta   *tensor.Tensor // of the first addition to each gradient: 0 starts a step
+	beta   *tensor.Tensor // of the first addition to the loss and to each gradient: 0 starts a step
 	seed   *tensor.Tensor
 }
 
@@ -67,10 +68,10 @@ func counted(b data.Batch) (rows []int) {
 	return rows
 }
 
-// run computes the negative log-likelihood of each counted row of b (in their
-// order) and, when weight > 0, adds weight times its gradient to those of the
-// parameters; first overwrites them.
-func (s *graphs) run(b data.Batch, weight float64, first bool, seed [2]int32) (nll []float32, err error) {
+// run computes the negative log-likelihood of each counted row of b. When weight >
+// 0 it adds weight times it to the loss, and weight times its gradient to those of
+// the parameters; first overwrites them. It does not wait for the device then.
+func (s *graphs) run(b data.Batch, weight float32, first bool, seed [2]int32) (*graph, error) {
 	rows := counted(b)
 	if len(rows) == 0 {
 		return nil, fmt.Errorf("no token of the batch counts for the loss")
@@ -85,7 +86,7 @@ func (s *graphs) run(b data.Batch, weight float64, first bool, seed [2]int32) (n
 		in, out, targets, weights := make([]int32, R), make([]int32, R), make([]int32, R), make([]float32, R)
 		for j := range R {
 			if k := i*R + j; k < len(rows) {
-				in[j], out[j], targets[j], weights[j] = int32(rows[k]), int32(rows[k]), b.Targets[rows[k]], float32(weight)
+				in[j], out[j], targets[j], weights[j] = int32(rows[k]), int32(rows[k]), b.Targets[rows[k]], weight
 			} else {
 				out[j], targets[j] = int32(b.B*b.T), tensor.Ignore
 			}
@@ -105,15 +106,15 @@ func (s *graphs) run(b data.Batch, weight float64, first bool, seed [2]int32) (n
 		g.beta.SetFloats([]float32{beta})
 		g.seed.SetInts(seed[:])
 	}
-	if err := g.p.Run(); err != nil {
-		return nil, err
-	}
-	buf := make([]float32, R)
+	return g, g.p.Run()
+}
+
+// nll waits for the negative log-likelihoods of the n counted rows of the last run, in their order.
+func (g *graph) nll(n int) (nll []float32) {
 	for _, c := range g.chunks {
-		c.nll.Read(buf)
-		nll = append(nll, buf[:min(R, len(rows)-len(nll))]...)
+		nll = append(nll, c.nll.Values()...)
 	}
-	return nll, nil
+	return nll[:n]
 }
 
 // get gives the graph for a shape. Graphs are kept while their scratch memory
@@ -182,9 +183,15 @@ func (s *graphs) build(k shape) (out *graph, err error) {
 		c := lossChunk{in: g.Ints(R), targets: g.Ints(R)}
 		hc := h.Rows(c.in)                                 // (R, C)
 		c.nll = s.model.Logits(hc).CrossEntropy(c.targets) // (R)
-		results = append(results, c.nll)
-		if k.train {
+		if !k.train {
+			results = append(results, c.nll)
+		} else {
 			c.out, c.weights = g.Ints(R), g.Floats(R)
+			beta := add.one
+			if len(out.chunks) == 0 {
+				beta = add.beta
+			}
+			results = append(results, c.nll.AddDot(c.weights, s.loss, beta))
 			grads, err := autograd.Gradients([]autograd.Output{{Value: c.nll, Grad: c.weights}},
 				append(slices.Clone(weights), hc), autograd.Options{Ready: add.add})
 			if err != nil {

@@ -100,6 +100,6 @@ func (t *Trainer) LoadState(dir string, run map[string]string) (s State, err err
 			p.Weight.SetValues(p.Master.Values())
 		}
 	}
-	t.Optimizer.Steps = s.Step
+	t.Optimizer.Restart(s.Step)
 	return s, nil
 }

@@ -6,10 +6,8 @@
 package train
 
 import (
-	"context"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/litgpt-go/litgpt/internal/data"
 	"github.com/litgpt-go/litgpt/internal/optim"
@@ -17,35 +15,23 @@ import (
 	"github.com/litgpt-go/litgpt/models"
 )
 
-// Schedule is the learning rate over the steps of a run: linear warm-up, then a
-// cosine down to Min (https://arxiv.org/abs/1608.03983).
-type Schedule struct {
-	Rate, Min    float64
-	Warmup, Last int // steps
-}
-
-// At is the rate of a step, counted from 1.
-func (s Schedule) At(step int) float64 {
-	if step <= s.Warmup {
-		return s.Rate * float64(step) / float64(s.Warmup)
-	}
-	low := min(s.Min, s.Rate)
-	progress := min(1, float64(step-s.Warmup)/float64(max(1, s.Last-s.Warmup)))
-	return low + (s.Rate-low)*(1+math.Cos(math.Pi*progress))/2
-}
-
 // Trainer holds the compiled graphs and the optimizer of one model.
 type Trainer struct {
 	Optimizer *optim.AdamW
 	graphs    graphs
 	seed      int64
+	ahead     int // steps that Loop leaves to the device while it goes on
 }
 
 // New returns a trainer that updates o's parameters of model. recompute trades a
 // third more arithmetic for the memory of the blocks' intermediates. seed decides
 // the dropout masks.
 func New(dev *tensor.Device, model models.Model, o *optim.AdamW, recompute bool, seed int64) *Trainer {
-	return &Trainer{Optimizer: o, seed: seed, graphs: graphs{dev: dev, model: model, params: o.Params, recompute: recompute}}
+	t := &Trainer{Optimizer: o, seed: seed, graphs: graphs{dev: dev, model: model, params: o.Params, loss: o.Loss, recompute: recompute}}
+	if dev.Async() {
+		t.ahead = 1
+	}
+	return t
 }
 
 // NewEvaluator returns a trainer that can only [Trainer.Loss].
@@ -64,40 +50,68 @@ func (t *Trainer) Scratch() (n int) {
 	return n
 }
 
-// Step runs the micro-batches and updates the parameters at rate lr. It returns the
-// mean loss over counted tokens and the norm of the gradient before clipping to
-// maxNorm (0: none).
-func (t *Trainer) Step(micro []data.Batch, lr, maxNorm float64) (loss, norm float64, err error) {
+// Pending is a step that was launched. The device may still be at it.
+type Pending struct {
+	fetched *tensor.Fetched // the optimizer's Loss and Clip
+	scale   float64         // of the loss
+	lr      float64
+	err     error // of the launch; nothing was updated then
+}
+
+// Wait waits for the step, and gives the mean loss over its counted tokens and the norm of the
+// gradient before clipping. When one of them is not finite that is an error, and
+// neither this step nor one launched after it has changed any weight.
+func (p *Pending) Wait() (loss, norm float64, err error) {
+	if p.err != nil {
+		return 0, 0, p.err
+	}
+	v, err := p.fetched.Wait()
+	if err != nil {
+		return 0, 0, err
+	}
+	loss, norm = (float64(v[0][0])+float64(v[0][1]))*p.scale, float64(v[1][0])
+	finite := func(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+	switch factor := float64(v[1][1]); {
+	case !finite(loss):
+		err = fmt.Errorf("the loss is %g; try a lower learning rate than %g", loss, p.lr)
+	case !finite(norm):
+		err = fmt.Errorf("the gradient is not finite (norm %g); try a lower learning rate than %g", norm, p.lr)
+	case !finite(factor):
+		err = fmt.Errorf("nothing was updated, since the loss or the gradient of an earlier step is not finite")
+	}
+	return loss, norm, err
+}
+
+// Step launches the micro-batches and the update of the parameters at rate lr, with
+// the gradient clipped to maxNorm (0: not). On a device that runs beside the host
+// ([tensor.Device.Async]) it returns before they are done, and the next step may be
+// launched before this one is waited for; steps are waited for in their order.
+func (t *Trainer) Step(micro []data.Batch, lr, maxNorm float64) *Pending {
+	p := &Pending{lr: lr}
 	n := 0
 	for _, b := range micro {
 		n += len(counted(b))
 	}
 	if n == 0 {
-		return 0, 0, fmt.Errorf("no token of the step's %d micro-batches counts for the loss; raise --train.max_seq_length or set --data.mask_prompt=false", len(micro))
+		p.err = fmt.Errorf("no token of the step's %d micro-batches counts for the loss; raise --train.max_seq_length or set --data.mask_prompt=false", len(micro))
+		return p
 	}
-	var sum float64
+	weight := float32(1 / float64(n))
+	p.scale = 1 / (float64(n) * float64(weight)) // the weight was rounded, a mean is exact
 	first := true
 	for i, b := range micro {
 		if len(counted(b)) == 0 {
 			continue
 		}
-		nll, err := t.graphs.run(b, 1/float64(n), first, t.maskSeed(t.Optimizer.Steps+1, i))
-		if err != nil {
-			return 0, 0, err
+		if _, p.err = t.graphs.run(b, weight, first, t.maskSeed(t.Optimizer.Steps+1, i)); p.err != nil {
+			return p
 		}
 		first = false
-		for _, x := range nll {
-			sum += float64(x)
-		}
 	}
-	loss = sum / float64(n)
-	if math.IsNaN(loss) || math.IsInf(loss, 0) {
-		return loss, 0, fmt.Errorf("the loss is %g; try a lower learning rate than %g", loss, lr)
+	if p.err = t.Optimizer.Step(lr, maxNorm); p.err == nil {
+		p.fetched = t.graphs.dev.Fetch(t.Optimizer.Loss, t.Optimizer.Clip)
 	}
-	if norm, err = t.Optimizer.Step(lr, maxNorm); err != nil {
-		return loss, norm, fmt.Errorf("%w; try a lower learning rate than %g", err, lr)
-	}
-	return loss, norm, nil
+	return p
 }
 
 // maskSeed makes the dropout masks depend on seed, step and micro-batch, and on nothing that a resumed run lacks.
@@ -111,80 +125,9 @@ func (t *Trainer) maskSeed(step, micro int) [2]int32 {
 
 // Loss returns the negative log-likelihood of each counted position of b, in their order.
 func (t *Trainer) Loss(b data.Batch) ([]float32, error) {
-	return t.graphs.run(b, 0, true, [2]int32{})
-}
-
-// Config are the settings of [Loop].
-type Config struct {
-	MicroBatches  int // per step
-	LastStep      int
-	MaxNorm       float64
-	SaveEvery     int           // steps; 0 for none before the end
-	ValidateEvery int           // steps; 0 for none
-	MaxTime       time.Duration // 0 for none
-	Schedule      Schedule
-}
-
-// Run is what a recipe trains.
-type Run struct {
-	Trainer  *Trainer
-	Loader   *data.Loader
-	Step     int // steps already done, when resumed
-	Report   func(Progress)
-	Validate func(ctx context.Context, step int) error // may be nil
-	Save     func(step int) error
-}
-
-// Progress is one finished step.
-type Progress struct {
-	Step, Epoch int
-	Loss, Norm  float64
-	Rate        float64
-	Tokens      int // of the step, padding not counted
-	Time        time.Duration
-}
-
-// Loop trains until cfg.LastStep or the cancellation of ctx. On cancellation it
-// finishes the step and saves before it returns ctx's error, so nothing that was
-// done is lost.
-func Loop(ctx context.Context, cfg Config, r Run) error {
-	begin, saved := time.Now(), r.Step
-	for step := r.Step + 1; step <= cfg.LastStep; step++ {
-		start := time.Now()
-		p := Progress{Step: step, Rate: cfg.Schedule.At(step)}
-		micro := make([]data.Batch, cfg.MicroBatches)
-		p.Epoch = r.Loader.Epoch()
-		for i := range micro {
-			micro[i] = r.Loader.Next()
-			p.Tokens += len(counted(micro[i]))
-		}
-		var err error
-		if p.Loss, p.Norm, err = r.Trainer.Step(micro, p.Rate, cfg.MaxNorm); err != nil {
-			return fmt.Errorf("step %d: %w", step, err)
-		}
-		p.Time = time.Since(start)
-		r.Report(p)
-
-		late := cfg.MaxTime > 0 && time.Since(begin) > cfg.MaxTime
-		stop := ctx.Err() != nil || late
-		if r.Validate != nil && cfg.ValidateEvery > 0 && step%cfg.ValidateEvery == 0 && !stop {
-			if err := r.Validate(ctx, step); err != nil && ctx.Err() == nil {
-				return err
-			}
-			stop = ctx.Err() != nil
-		}
-		if stop || step == cfg.LastStep || cfg.SaveEvery > 0 && step%cfg.SaveEvery == 0 {
-			if err := r.Save(step); err != nil {
-				return err
-			}
-			saved = step
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("step %d of %d is saved, --resume auto goes on from there: %w", saved, cfg.LastStep, ctx.Err())
-		}
-		if late {
-			return nil
-		}
+	g, err := t.graphs.run(b, 0, true, [2]int32{})
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	return g.nll(len(counted(b))), nil
 }
