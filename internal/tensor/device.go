@@ -13,6 +13,9 @@ type Device struct {
 	Name    string // "cpu"
 	Threads int
 	b       *ggml.Backend
+
+	planning bool // counts memory and has none, see [Device.Plan]
+	used     ledger
 }
 
 // Open returns the named device; for now "cpu", which "auto" and "" also mean.
@@ -37,7 +40,11 @@ func Open(name string, threads int) (*Device, error) {
 }
 
 // Close releases the device. Weights and programs on it must be closed before.
-func (d *Device) Close() { d.b.Free() }
+func (d *Device) Close() {
+	if !d.planning { // a twin shares its device's backend
+		d.b.Free()
+	}
+}
 
 // storage is the memory of one weight.
 type storage struct {
@@ -46,6 +53,7 @@ type storage struct {
 	t    ggml.Tensor
 	buf  ggml.Buffer
 	keep []byte // host memory the weight is mapped from
+	use  Use    // what the ledger has of it
 }
 
 var ggmlTypes = [...]ggml.Type{F32: ggml.F32, F16: ggml.F16, BF16: ggml.BF16, I32: ggml.I32}
@@ -56,11 +64,15 @@ func (d *Device) Alloc(t *Tensor, dtype DType) error {
 		fail(OpLeaf, "storage for a node of a graph")
 	}
 	n := t.Numel() * dtype.Size()
-	buf, ok := d.b.Alloc(n + 64)
+	size := d.bufferSize(n)
+	if d.planning {
+		return d.attach(t, dtype, ggml.Buffer{}, 0, nil, Use{Bytes: size})
+	}
+	buf, ok := d.b.Alloc(size)
 	if !ok {
 		return fmt.Errorf("%s: not enough memory on %s for %d MiB", t.Name, d.Name, n>>20)
 	}
-	return d.attach(t, dtype, buf, 0, nil)
+	return d.attach(t, dtype, buf, 0, nil, Use{Bytes: size})
 }
 
 // Map lets a weight use data (row-major, little-endian, never written) in place
@@ -77,16 +89,25 @@ func (d *Device) Map(t *Tensor, dtype DType, data []byte) error {
 		t.SetBytes(data)
 		return nil
 	}
+	use := Use{Mapped: len(data)}
+	if d.planning {
+		return d.attach(t, dtype, ggml.Buffer{}, 0, data, use)
+	}
 	// GGML wants an aligned base; the tensor itself may begin anywhere in the buffer.
 	off := int(p % 64)
-	return d.attach(t, dtype, d.b.Wrap(unsafe.Add(unsafe.Pointer(&data[0]), -off), len(data)+off+64), off, data)
+	return d.attach(t, dtype, d.b.Wrap(unsafe.Add(unsafe.Pointer(&data[0]), -off), len(data)+off+64), off, data, use)
 }
 
-func (d *Device) attach(t *Tensor, dtype DType, buf ggml.Buffer, off int, keep []byte) error {
+func (d *Device) attach(t *Tensor, dtype DType, buf ggml.Buffer, off int, keep []byte, use Use) error {
 	t.Free()
 	ctx := ggml.NewContext(1, 0)
 	s := &storage{dev: d, ctx: ctx, t: ctx.New(ggmlTypes[dtype], ne(t.shape)), buf: buf, keep: keep}
-	buf.Place(s.t, off)
+	if d.planning {
+		s.t.Pretend()
+	} else {
+		buf.Place(s.t, off)
+	}
+	s.use = d.used.add(use)
 	t.store, t.dtype = s, dtype
 	return nil
 }
@@ -94,7 +115,10 @@ func (d *Device) attach(t *Tensor, dtype DType, buf ggml.Buffer, off int, keep [
 // Free releases a weight's memory.
 func (t *Tensor) Free() {
 	if s := t.store; s != nil {
-		s.buf.Free()
+		if !s.dev.planning {
+			s.buf.Free()
+		}
+		s.dev.used.remove(s.use)
 		s.ctx.Free()
 		t.store = nil
 	}
@@ -118,6 +142,9 @@ func (t *Tensor) ReadBytes(out []byte, offset int) {
 	if offset < 0 || offset+len(out) > t.Numel()*t.dtype.Size() {
 		fail(OpLeaf, "weight %q: %d bytes at %d of %v %v", t.Name, len(out), offset, t.dtype, t.shape)
 	}
+	if t.store.dev.planning {
+		fail(OpLeaf, "weight %q has no value on a planning device", t.Name)
+	}
 	t.store.t.Get(out, offset)
 }
 
@@ -137,5 +164,7 @@ func (t *Tensor) WriteBytes(data []byte, offset int) {
 	if t.store.keep != nil {
 		fail(OpLeaf, "weight %q is mapped from a file and cannot be written", t.Name)
 	}
-	t.store.t.Set(data, offset)
+	if !t.store.dev.planning {
+		t.store.t.Set(data, offset)
+	}
 }

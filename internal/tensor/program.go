@@ -19,11 +19,18 @@ type Program struct {
 	inputs  []*Tensor
 	checks  []*Tensor // operations whose integer operands index memory
 	weights map[*Tensor]*storage
+	arena   *Arena // that has the scratch memory; nil for its own
+	use     Use    // of its own, in the ledger
 }
 
 // Compile prepares the computation of outputs, and of nothing they do not need.
 // The values of outputs can be read after each run.
 func (g *Graph) Compile(dev *Device, outputs ...*Tensor) (p *Program, err error) {
+	return g.compile(dev, nil, outputs)
+}
+
+// compile is Compile with the scratch memory in an arena, or with its own for nil.
+func (g *Graph) compile(dev *Device, arena *Arena, outputs []*Tensor) (p *Program, err error) {
 	defer Catch(&err)
 	needed := map[*Tensor]bool{}
 	var need func(t *Tensor)
@@ -82,8 +89,7 @@ func (g *Graph) Compile(dev *Device, outputs ...*Tensor) (p *Program, err error)
 			p.lowered[s].SetOutput()
 		}
 	}
-	var ok bool
-	if p.Scratch, ok = p.graph.Plan(dev.b); !ok {
+	if !p.place(arena) {
 		p.Close()
 		return nil, fmt.Errorf("not enough memory on %s for the intermediate results of this batch; use a smaller micro batch or shorter sequences", dev.Name)
 	}
@@ -98,6 +104,9 @@ func (p *Program) operand(s *Tensor) ggml.Tensor {
 	var n ggml.Tensor
 	switch {
 	case s.IsWeight():
+		if s.store.dev.planning && !p.dev.planning {
+			fail(OpLeaf, "weight %q is on a planning device, and the program is not", s.Name)
+		}
 		n = s.store.t
 		p.weights[s] = s.store
 	case s.IsInput():
@@ -115,6 +124,12 @@ func (p *Program) operand(s *Tensor) ggml.Tensor {
 // Run computes the outputs from the present values of inputs and weights. Ids
 // that lie outside their table are an error, and nothing is computed then.
 func (p *Program) Run() error {
+	if p.dev.planning {
+		return fmt.Errorf("tensor: a planning device computes nothing")
+	}
+	if p.ctx == nil {
+		return fmt.Errorf("tensor: the program is closed, or its arena has grown since it was compiled")
+	}
 	for _, t := range p.inputs {
 		if len(t.ids) == 0 && len(t.floats) == 0 {
 			return fmt.Errorf("tensor: an input of shape %v has no value", t.shape)
@@ -182,6 +197,10 @@ func (p *Program) Close() {
 		return
 	}
 	p.graph.Free()
+	p.dev.used.remove(p.use)
+	if p.arena != nil {
+		p.arena.drop(p)
+	}
 	p.ctx.Free()
 	p.ctx, p.lowered, p.weights = nil, nil, nil
 }
