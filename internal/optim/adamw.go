@@ -69,11 +69,13 @@ func New(dev *tensor.Device, cfg Config, names []string, weights []*tensor.Tenso
 				return o, fmt.Errorf("optimizer state: %w", err)
 			}
 		}
-		clear(p.Grad)
-		clear(p.M)
-		clear(p.V)
-		if p.Master != w && !dev.Planning() {
-			p.Master.SetValues(w.Values())
+		if !dev.Planning() {
+			clear(p.Grad)
+			clear(p.M)
+			clear(p.V)
+			if p.Master != w {
+				p.Master.SetValues(w.Values())
+			}
 		}
 		s.Grad, s.M, s.V = p.Grad, p.M, p.V
 		decay := 0.0
