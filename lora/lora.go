@@ -55,6 +55,7 @@ func Inject(dev *tensor.Device, model any, cfg Config, rng *rand.Rand) (names []
 	if err := cfg.check(); err != nil {
 		return nil, nil, err
 	}
+	dev.Label("adapter")
 	unused := slices.Clone(cfg.Targets)
 	var all []string
 	var chosen []*nn.Linear

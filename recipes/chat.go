@@ -3,6 +3,7 @@ package recipes
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -21,6 +22,7 @@ type Chat struct {
 	Sampling      `yaml:",inline"`
 	Precision     string `yaml:"precision" help:"32-true, bf16-true or 16-true; default the checkpoint's own type"`
 	Device        `yaml:",inline"`
+	Planned       `yaml:",inline"`
 }
 
 // NewChat returns the defaults.
@@ -31,13 +33,31 @@ func (c Chat) Run(ctx context.Context, o repl.Options, log *slog.Logger) error {
 	if err := c.Sampling.check(); err != nil {
 		return err
 	}
-	t, err := newTalker(c.CheckpointDir, c.Precision, c.PromptStyle, c.Device, log)
+	t, err := newTalker(c.CheckpointDir, c.Precision, c.PromptStyle, c.Device)
 	if err != nil {
 		return err
 	}
 	defer t.close()
+	if done, err := c.plan(t, o.Out); done || err != nil {
+		return err
+	}
+	if err := t.load(log); err != nil {
+		return err
+	}
 	o.ModelName, o.System, o.Multiline = filepath.Base(t.dir), c.SysPrompt, c.Multiline
 	return repl.Run(ctx, &chatModel{t: t, c: c}, o)
+}
+
+// plan decides whether there is memory to begin a conversation, and with --plan for
+// one as long as the context: how long it will be nobody knows.
+func (c Chat) plan(t *talker, w io.Writer) (done bool, err error) {
+	context := t.Dims().Context
+	tokens := min(c.MaxNewTokens, context-1)
+	prompt := min(256, context-tokens)
+	if c.Plan {
+		prompt = context - tokens
+	}
+	return t.plan(c.Planned, w, prompt, tokens)
 }
 
 // chatModel answers conversations.

@@ -18,6 +18,7 @@ import (
 	"github.com/litgpt-go/litgpt/internal/tensor"
 	"github.com/litgpt-go/litgpt/internal/train"
 	"github.com/litgpt-go/litgpt/lora"
+	"github.com/litgpt-go/litgpt/models"
 	"github.com/litgpt-go/litgpt/tokenizer"
 )
 
@@ -35,6 +36,7 @@ type Finetune struct {
 	LoggerName    string      `yaml:"logger_name" help:"csv"`
 	Devices       string      `yaml:"devices" help:"1 or auto; training over several devices comes later"`
 	Device        `yaml:",inline"`
+	Planned       `yaml:",inline"`
 	Seed          int64 `yaml:"seed" help:"seed of the adapter, the order of the data and dropout"`
 }
 
@@ -96,13 +98,12 @@ func (c FinetuneLoRA) Run(ctx context.Context, out Out) error {
 	}
 
 	// The base model, frozen, with an adapter on each targeted layer.
-	if err := l.load(s.dev, prec.matrix, false); err != nil {
-		return err
-	}
 	cfg := c.config()
-	names, weights, err := lora.Inject(s.dev, l.Model, cfg, rand.New(rand.NewPCG(uint64(c.Seed), 0)))
-	if err != nil {
-		return err
+	weights := func(dev *tensor.Device, l *loaded, prec precision) ([]string, []*tensor.Tensor, error) {
+		if err := l.load(dev, prec.matrix, false); err != nil {
+			return nil, nil, err
+		}
+		return lora.Inject(dev, l.Model, cfg, rand.New(rand.NewPCG(uint64(c.Seed), 0)))
 	}
 	hash, err := fingerprint(l.base)
 	if err != nil {
@@ -122,7 +123,7 @@ func (c FinetuneLoRA) Run(ctx context.Context, out Out) error {
 	}
 	c.Resume = ""
 	s.hyper = &c
-	return c.finish(ctx, s, l, names, weights, prec)
+	return c.finish(ctx, s, l, weights, prec)
 }
 
 // FinetuneFull trains all weights: "litgpt finetune_full".
@@ -148,14 +149,12 @@ func (c FinetuneFull) Run(ctx context.Context, out Out) error {
 	if l.lora != nil {
 		return fmt.Errorf("%s is an adapter; merge it with merge_lora first", l.dir)
 	}
-	if err := l.load(s.dev, prec.matrix, true); err != nil {
-		return err
-	}
-	var names []string
-	var weights []*tensor.Tensor
-	for name, p := range nn.Params(l.Model) {
-		p.Trainable = true
-		names, weights = append(names, name), append(weights, p)
+	weights := func(dev *tensor.Device, l *loaded, prec precision) ([]string, []*tensor.Tensor, error) {
+		if err := l.load(dev, prec.matrix, true); err != nil {
+			return nil, nil, err
+		}
+		names, weights := trainAll(l.Model)
+		return names, weights, nil
 	}
 	if s.run["base"], err = fingerprint(l.base); err != nil {
 		return err
@@ -168,7 +167,16 @@ func (c FinetuneFull) Run(ctx context.Context, out Out) error {
 	}
 	c.Resume = ""
 	s.hyper = &c
-	return c.finish(ctx, s, l, names, weights, prec)
+	return c.finish(ctx, s, l, weights, prec)
+}
+
+// trainAll marks all weights of a model as trained, and lists them.
+func trainAll(m models.Model) (names []string, weights []*tensor.Tensor) {
+	for name, p := range nn.Params(m) {
+		p.Trainable = true
+		names, weights = append(names, name), append(weights, p)
+	}
+	return names, weights
 }
 
 // begin checks the settings, opens the model's directory and the device.
@@ -215,8 +223,13 @@ func checkShared(logger, devices string) error {
 	return usage(bad)
 }
 
-// finish reads the data and trains.
-func (c Finetune) finish(ctx context.Context, s *session, l *loaded, names []string, weights []*tensor.Tensor, prec precision) error {
+// finish reads the data, checks that there is memory enough, loads the weights and trains.
+func (c Finetune) finish(ctx context.Context, s *session, l *loaded, declare declare, prec precision) error {
+	// Weights that do not fit the model are found before the data is read.
+	p := &planner{dev: s.dev, l: l, declare: declare, optimizer: c.Optimizer.config(), padTo: s.padTo}
+	if _, err := p.uses(trial{prec: prec}); err != nil {
+		return err
+	}
 	tok, err := l.tokenizer()
 	if err != nil {
 		return err
@@ -255,6 +268,17 @@ func (c Finetune) finish(ctx context.Context, s *session, l *loaded, names []str
 	}
 	if prompt := from.Prompt(i); prompt != nil && c.Eval.MaxNewTokens > 0 {
 		s.example = s.exampleFrom(prompt, tok)
+		p.example = [2]int{len(prompt), c.Eval.MaxNewTokens}
+	}
+	if c.Data.Class == "TextFiles" {
+		p.window = 1
+	}
+	if done, err := s.plan(p, c.Planned, trial{prec, c.Train.MicroBatchSize, length, c.Recompute}); done || err != nil {
+		return err
+	}
+	names, weights, err := declare(s.dev, l, prec)
+	if err != nil {
+		return err
 	}
 
 	o, err := optim.New(s.dev, c.Optimizer.config(), names, weights)

@@ -57,6 +57,7 @@ type Generate struct {
 	Sampling      `yaml:",inline"`
 	Precision     string `yaml:"precision" help:"32-true, bf16-true or 16-true; default the checkpoint's own type"`
 	Device        `yaml:",inline"`
+	Planned       `yaml:",inline"`
 }
 
 // NewGenerate returns the defaults.
@@ -64,18 +65,18 @@ func NewGenerate() Generate {
 	return Generate{Prompt: "What food do llamas eat?", NumSamples: 1, Sampling: newSampling(), Device: newDevice()}
 }
 
-// talker is a loaded model with its tokenizer, ready to generate.
+// talker is a model with its tokenizer, ready to generate once it is loaded.
 type talker struct {
 	*loaded
+	matrix checkpoint.Type
 	dev    *tensor.Device
 	tok    *tokenizer.Tokenizer
 	style  tokenizer.PromptStyle
 	engine *generate.Engine
 }
 
-// newTalker loads a checkpoint for generation.
-func newTalker(dir, prec, style string, device Device, log *slog.Logger) (t *talker, err error) {
-	start := time.Now()
+// newTalker opens a checkpoint for generation, without its weights.
+func newTalker(dir, prec, style string, device Device) (t *talker, err error) {
 	if err := checkInference(prec); err != nil {
 		return nil, err
 	}
@@ -103,21 +104,29 @@ func newTalker(dir, prec, style string, device Device, log *slog.Logger) (t *tal
 	if t.dev, err = device.open(); err != nil {
 		return t, err
 	}
-	matrix := checkpoint.Stored
 	if prec != "" {
-		matrix = precisions[prec].matrix
+		t.matrix = precisions[prec].matrix
 	}
-	if err := l.load(t.dev, matrix, false); err != nil {
-		return t, err
-	}
-	// Half precision is enough for the cache where the weights have no more.
-	cache := tensor.F16
-	if l.dtype == tensor.F32 {
-		cache = tensor.F32
-	}
-	t.engine = generate.New(t.dev, l.Model, cache)
-	l.describe(log, t.dev, "prompt_style", t.style.Name(), "load_ms", time.Since(start).Milliseconds())
 	return t, nil
+}
+
+// load loads the weights.
+func (t *talker) load(log *slog.Logger) error {
+	start := time.Now()
+	if err := t.loaded.load(t.dev, t.matrix, false); err != nil {
+		return err
+	}
+	t.engine = generate.New(t.dev, t.Model, cacheType(t.dtype))
+	t.describe(log, t.dev, "prompt_style", t.style.Name(), "load_ms", time.Since(start).Milliseconds())
+	return nil
+}
+
+// cacheType is that of the KV cache: half precision is enough where the weights have no more.
+func cacheType(weights tensor.DType) tensor.DType {
+	if weights == tensor.F32 {
+		return tensor.F32
+	}
+	return tensor.F16
 }
 
 func (t *talker) close() {
@@ -166,7 +175,7 @@ func (c Generate) Run(ctx context.Context, stdout io.Writer, log *slog.Logger) e
 			return usage([]string{fmt.Sprintf("--token_ids is %.60q; a list like [1,2,3] wanted", c.TokenIDs)})
 		}
 	}
-	t, err := newTalker(c.CheckpointDir, c.Precision, c.PromptStyle, c.Device, log)
+	t, err := newTalker(c.CheckpointDir, c.Precision, c.PromptStyle, c.Device)
 	if err != nil {
 		return err
 	}
@@ -178,6 +187,12 @@ func (c Generate) Run(ctx context.Context, stdout io.Writer, log *slog.Logger) e
 		}
 		ids = t.tok.Encode(text, t.style.AddsSpecial())
 	} else if err := checkIDs(ids, t.Dims().Vocab); err != nil {
+		return err
+	}
+	if done, err := t.plan(c.Planned, stdout, len(ids), c.MaxNewTokens); done || err != nil {
+		return err
+	}
+	if err := t.load(log); err != nil {
 		return err
 	}
 	for i := range c.NumSamples {

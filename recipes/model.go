@@ -185,10 +185,15 @@ func (l *loaded) trainPrecision(asked string) precision {
 
 // close releases weights and files.
 func (l *loaded) close() {
+	l.free()
+	l.src.Close()
+}
+
+// free releases the weights.
+func (l *loaded) free() {
 	for _, p := range nn.Params(l.Model) {
 		p.Free()
 	}
-	l.src.Close()
 }
 
 // tokenizer loads the tokenizer of the directory, or of the base.

@@ -39,6 +39,7 @@ type Pretrain struct {
 	Recompute            bool        `yaml:"recompute" help:"keep one block's intermediates at a time and compute them again: less memory, a third more work"`
 	Devices              string      `yaml:"devices" help:"1 or auto; training over several devices comes later"`
 	Device               `yaml:",inline"`
+	Planned              `yaml:",inline"`
 	TokenizerDir         string `yaml:"tokenizer_dir" help:"directory of the tokenizer.json; default that of the model's directory"`
 	LoggerName           string `yaml:"logger_name" help:"csv"`
 	Seed                 int64  `yaml:"seed" help:"seed of the weights and the order of the data"`
@@ -210,26 +211,25 @@ func (c Pretrain) Run(ctx context.Context, out Out) error {
 		if l.lora != nil {
 			return fmt.Errorf("%s is an adapter; merge it with merge_lora first", l.dir)
 		}
-		if err := l.load(dev, prec.matrix, true); err != nil {
-			return err
-		}
 		m, config = l.Model, l.config
 		defer l.src.Close()
-	} else if err := initialize(dev, m, prec, c.Seed); err != nil {
-		return err
 	}
-	defer func() {
-		for _, p := range nn.Params(m) {
-			p.Free()
+	declare := func(dev *tensor.Device, l *loaded, prec precision) ([]string, []*tensor.Tensor, error) {
+		var err error
+		if l.src == nil {
+			err = initialize(dev, l.Model, prec, c.Seed)
+		} else {
+			err = l.load(dev, prec.matrix, true)
 		}
-	}()
-	var names []string
-	var weights []*tensor.Tensor
-	n := 0
-	for name, p := range nn.Params(m) {
-		p.Trainable = true
-		names, weights = append(names, name), append(weights, p)
-		n += p.Numel()
+		if err != nil {
+			return nil, nil, err
+		}
+		names, weights := trainAll(l.Model)
+		return names, weights, nil
+	}
+	p := &planner{dev: dev, l: l, declare: declare, optimizer: c.Optimizer.config(), window: 1}
+	if _, err := p.uses(trial{prec: prec}); err != nil {
+		return err
 	}
 
 	// The data.
@@ -264,6 +264,19 @@ func (c Pretrain) Run(ctx context.Context, out Out) error {
 	s.run["tokenizer"] = tok.Hash()
 	s.run["model"] = string(config)
 
+	// The memory, then the weights.
+	if done, err := s.plan(p, c.Planned, trial{prec, c.Train.MicroBatchSize, length, c.Recompute}); done || err != nil {
+		return err
+	}
+	defer func() {
+		for _, p := range nn.Params(m) {
+			p.Free()
+		}
+	}()
+	names, weights, err := declare(dev, l, prec)
+	if err != nil {
+		return err
+	}
 	o, err := optim.New(dev, c.Optimizer.config(), names, weights)
 	if err != nil {
 		return err
@@ -291,11 +304,12 @@ func (c Pretrain) Run(ctx context.Context, out Out) error {
 	return s.loop(ctx, length)
 }
 
-// initialize gives the weights memory and random values: normal with variance
+// initialize gives the weights memory and random values (memory alone on a planning device): normal with variance
 // 2/(5·C) (https://arxiv.org/abs/2204.06745, as LitGPT), the
 // projections that end a sub-layer with 1/√C/layers, norms one, biases zero.
 func initialize(dev *tensor.Device, m models.Model, prec precision, seed int64) error {
 	types := map[checkpoint.Type]tensor.DType{checkpoint.F32: tensor.F32, checkpoint.BF16: tensor.BF16}
+	dev.Label("weights")
 	for name, p := range nn.Params(m) {
 		dtype := tensor.F32
 		if len(p.Shape()) > 1 {
@@ -303,6 +317,9 @@ func initialize(dev *tensor.Device, m models.Model, prec precision, seed int64) 
 		}
 		if err := dev.Alloc(p, dtype); err != nil {
 			return err
+		}
+		if dev.Planning() {
+			continue
 		}
 		p.SetValues(initial(name, p, m.Dims(), seed))
 	}

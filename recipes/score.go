@@ -33,6 +33,7 @@ type Score struct {
 	Logits        string `yaml:"logits" help:"write the logits of all windows, float32 (tokens, vocabulary), to this safetensors file"`
 	Precision     string `yaml:"precision" help:"32-true, bf16-true or 16-true; default the checkpoint's own type"`
 	Device        `yaml:",inline"`
+	Planned       `yaml:",inline"`
 }
 
 // NewScore returns the defaults.
@@ -108,6 +109,9 @@ func (c Score) Run(ctx context.Context, stdout io.Writer, log *slog.Logger) erro
 	if c.Precision != "" {
 		matrix = precisions[c.Precision].matrix
 	}
+	if done, err := c.plan(dev, l, matrix, windows, stdout); done || err != nil {
+		return err
+	}
 	if err := l.load(dev, matrix, false); err != nil {
 		return err
 	}
@@ -181,10 +185,7 @@ func (c Score) writeLogits(dev *tensor.Device, l *loaded, windows [][]int32) (er
 	}
 	all := make([]byte, 0, 4*n*v)
 	for _, w := range windows {
-		g := tensor.NewGraph()
-		b := nn.NewBatch(g, 1, len(w))
-		logits := l.Logits(l.Forward(b))
-		p, err := g.Compile(dev, logits)
+		p, b, logits, err := compileLogits(dev, l, len(w))
 		if err != nil {
 			return err
 		}
@@ -197,6 +198,64 @@ func (c Score) writeLogits(dev *tensor.Device, l *loaded, windows [][]int32) (er
 		p.Close()
 	}
 	return writeFile(c.Logits, []safetensors.Tensor{{Name: "logits", DType: "F32", Shape: []int{n, v}, Data: all}})
+}
+
+// compileLogits is the graph of all scores (T, V) of a window of T tokens.
+func compileLogits(dev *tensor.Device, l *loaded, T int) (p *tensor.Program, b *nn.Batch, logits *tensor.Tensor, err error) {
+	defer tensor.Catch(&err)
+	g := tensor.NewGraph()
+	b = nn.NewBatch(g, 1, T)
+	logits = l.Logits(l.Forward(b))
+	p, err = g.Compile(dev, logits)
+	return p, b, logits, err
+}
+
+// plan decides whether there is memory for the longest window; done says that this was all that was asked for.
+func (c Score) plan(dev *tensor.Device, l *loaded, matrix checkpoint.Type, windows [][]int32, out io.Writer) (done bool, err error) {
+	longest := 0
+	for _, w := range windows {
+		longest = max(longest, len(w))
+	}
+	m := memory{work: fmt.Sprintf("windows of %d tokens", longest)}
+	if m.uses, err = c.uses(dev, l, matrix, longest); err != nil {
+		return true, err
+	}
+	var a alternatives
+	if c.TokenIDs == "" { // else the windows are given
+		var list []option
+		for _, n := range halves(longest, longest, 32) {
+			list = append(list, option{fmt.Sprintf("--max_seq_length %d", n), func() ([]tensor.Use, error) { return c.uses(dev, l, matrix, n) }})
+		}
+		a.each = append(a.each, list)
+	}
+	a.each = append(a.each, halved(matrix, func(bf16 checkpoint.Type) ([]tensor.Use, error) { return c.uses(dev, l, bf16, longest) }))
+	return c.decide(out, dev, m, a)
+}
+
+// uses is the memory for windows of T tokens, found on the planning twin of the device.
+func (c Score) uses(dev *tensor.Device, l *loaded, matrix checkpoint.Type, T int) ([]tensor.Use, error) {
+	dev = dev.Plan()
+	l, err := l.twin()
+	if err != nil {
+		return nil, err
+	}
+	defer l.free()
+	if err := l.load(dev, matrix, false); err != nil {
+		return nil, err
+	}
+	e := train.NewEvaluator(dev, l.Model)
+	defer e.Close()
+	if _, err := e.Plan(1, T-1, T-1, false); err != nil {
+		return nil, err
+	}
+	if c.Logits != "" { // the scores of the evaluation are kept meanwhile
+		p, _, _, err := compileLogits(dev, l, T)
+		if err != nil {
+			return nil, err
+		}
+		p.Close()
+	}
+	return dev.Peak(), nil
 }
 
 func writeFile(path string, tensors []safetensors.Tensor) error {

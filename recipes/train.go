@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -31,6 +32,7 @@ import (
 type Out struct {
 	Log    func(*progress.Bar) *slog.Logger // lines that go above the bar, or plain ones for nil
 	NewBar func(total int64, label, unit string) *progress.Bar
+	Result io.Writer // stdout
 }
 
 // session is what the training recipes share: a trainer with its data, from the

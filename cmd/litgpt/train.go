@@ -15,6 +15,7 @@ import (
 // out is where training reports: bars on a terminal, lines elsewhere.
 func (e *env) out() recipes.Out {
 	return recipes.Out{
+		Result: e.stdout,
 		NewBar: func(total int64, label, unit string) *progress.Bar {
 			if !e.stderrTerminal {
 				return nil // a log line a step is progress enough

@@ -52,7 +52,8 @@ var types = map[Type]tensor.DType{F32: tensor.F32, BF16: tensor.BF16, F16: tenso
 
 var stored = map[safetensors.DType]tensor.DType{"F32": tensor.F32, "F16": tensor.F16, "BF16": tensor.BF16}
 
-// Load fills every weight of model on dev. It reports all that does not fit at
+// Load fills every weight of model on dev; a planning device gets their sizes only, and
+// of the files nothing but headers is read. It reports all that does not fit at
 // once: weights the checkpoint lacks, tensors the model does not have, shapes that
 // differ, and types that are no floats. Source must outlive the model.
 func Load(dev *tensor.Device, model any, src Source, o Options) error {
@@ -86,6 +87,9 @@ func Load(dev *tensor.Device, model any, src Source, o Options) error {
 		if used[name] || strings.HasSuffix(name, ".rotary_emb.inv_freq") {
 			continue // old checkpoints store the rotary frequencies, which config.json gives
 		}
+		if dev.Planning() && name == "lm_head.weight" {
+			continue // what it holds is seen when the weights are loaded
+		}
 		if err := extra(model, src, name); err != nil {
 			errs = append(errs, err)
 		}
@@ -93,6 +97,7 @@ func Load(dev *tensor.Device, model any, src Source, o Options) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("checkpoint does not match config.json:\n%w", err)
 	}
+	dev.Label("weights")
 	for _, j := range jobs {
 		if err := place(dev, j.p, j.t, o); err != nil {
 			return fmt.Errorf("%s: %w", j.p.Name, err)
@@ -128,7 +133,7 @@ func place(dev *tensor.Device, p *tensor.Tensor, t safetensors.Tensor, o Options
 	if from == to && !o.Own {
 		return dev.Map(p, from, t.Data)
 	}
-	if err := dev.Alloc(p, to); err != nil {
+	if err := dev.Alloc(p, to); err != nil || dev.Planning() {
 		return err
 	}
 	return Fill(p, t)

@@ -6,6 +6,7 @@ package ggml
 //   struct ggml_threadpool_params p = ggml_threadpool_params_default(n);
 //   return ggml_threadpool_new(&p);
 // }
+// static void lg_pretend(struct ggml_tensor *t) { t->data = (void *)64; }
 import "C"
 
 import (
@@ -140,12 +141,16 @@ func (g *Graph) Plan(b *Backend) (bytes int, ok bool) {
 	if !C.ggml_gallocr_reserve(g.alloc, g.p) || !C.ggml_gallocr_alloc_graph(g.alloc, g.p) {
 		return 0, false
 	}
-	if b.cuda != nil {
-		if g.cuda = b.cuda.compile(g); g.cuda == nil {
-			return 0, false
-		}
-	}
 	return int(C.ggml_gallocr_get_buffer_size(g.alloc, 0)), true
+}
+
+// Prepare gets a graph whose nodes have memory ready to be computed; false means there is not enough for it.
+func (g *Graph) Prepare(b *Backend) bool {
+	if b.cuda != nil {
+		g.cuda = b.cuda.compile(g)
+		return g.cuda != nil
+	}
+	return true
 }
 
 // Compute runs the graph, and waits for it where the backend is not [Backend.Async].
@@ -197,3 +202,38 @@ func Features() (f []string) {
 	}
 	return f
 }
+
+// Alignment is what the sizes and addresses of the backend's buffers are multiples of, in bytes.
+func (b *Backend) Alignment() int { return int(C.ggml_backend_buft_get_alignment(b.buft)) }
+
+// Pretend makes t look as if it had memory, for [Graph.Measure]. There is none: nothing may touch it.
+func (t Tensor) Pretend() { C.lg_pretend(t.p) }
+
+// Measure is the size in bytes of the buffer that [Graph.Plan] would allocate.
+func (g *Graph) Measure(b *Backend) int {
+	a := C.ggml_gallocr_new(b.buft)
+	defer C.ggml_gallocr_free(a)
+	var size C.size_t
+	C.ggml_gallocr_reserve_n_size(a, g.p, nil, nil, &size)
+	return int(size)
+}
+
+// Arena is one buffer for the intermediates of several graphs, of which one is computed at a time.
+type Arena struct{ alloc C.ggml_gallocr_t }
+
+// NewArena returns an empty arena of b's memory.
+func (b *Backend) NewArena() *Arena { return &Arena{C.ggml_gallocr_new(b.buft)} }
+
+// Size is that of the buffer, in bytes.
+func (a *Arena) Size() int { return int(C.ggml_gallocr_get_buffer_size(a.alloc, 0)) }
+
+// Free releases the buffer; no graph in it may be computed any more.
+func (a *Arena) Free() { C.ggml_gallocr_free(a.alloc) }
+
+// Reserve makes the buffer large enough for g. When Size differs afterwards it is
+// another buffer, and the graphs that were placed in the old one are lost. False
+// means there is not that much memory, and then there is no buffer.
+func (a *Arena) Reserve(g *Graph) bool { return bool(C.ggml_gallocr_reserve(a.alloc, g.p)) }
+
+// Place gives g's intermediates their memory in the buffer, right after Reserve.
+func (a *Arena) Place(g *Graph) bool { return bool(C.ggml_gallocr_alloc_graph(a.alloc, g.p)) }

@@ -112,6 +112,7 @@ const char *ggml_op_desc(const struct ggml_tensor *t);
 ggml_gallocr_t ggml_gallocr_new(ggml_backend_buffer_type_t buft);
 void ggml_gallocr_free(ggml_gallocr_t galloc);
 bool ggml_gallocr_reserve(ggml_gallocr_t galloc, struct ggml_cgraph *graph);
+void ggml_gallocr_reserve_n_size(ggml_gallocr_t galloc, struct ggml_cgraph *graph, const int *node_buffer_ids, const int *leaf_buffer_ids, size_t *sizes);
 bool ggml_gallocr_alloc_graph(ggml_gallocr_t galloc, struct ggml_cgraph *graph);
 size_t ggml_gallocr_get_buffer_size(ggml_gallocr_t galloc, int buffer_id);
 
@@ -123,6 +124,7 @@ struct ggml_threadpool *ggml_threadpool_new(struct ggml_threadpool_params *param
 void ggml_threadpool_free(struct ggml_threadpool *threadpool);
 void ggml_backend_free(ggml_backend_t backend);
 ggml_backend_buffer_type_t ggml_backend_get_default_buffer_type(ggml_backend_t backend);
+size_t ggml_backend_buft_get_alignment(ggml_backend_buffer_type_t buft);
 ggml_backend_buffer_t ggml_backend_buft_alloc_buffer(ggml_backend_buffer_type_t buft, size_t size);
 ggml_backend_buffer_t ggml_backend_cpu_buffer_from_ptr(void *ptr, size_t size);
 void ggml_backend_buffer_free(ggml_backend_buffer_t buffer);

@@ -24,6 +24,7 @@ type Cache struct {
 func New(dev *tensor.Device, dtype tensor.DType, layers, heads, size, dim int) (c *Cache, err error) {
 	defer tensor.Catch(&err)
 	c = &Cache{Size: size, heads: heads, dim: dim}
+	dev.Label("KV cache")
 	for i := range 2 * layers {
 		t := tensor.Param(size, heads*dim)
 		t.Name = fmt.Sprintf("KV cache of layer %d", i/2)

@@ -87,15 +87,18 @@ func New(dev *tensor.Device, cfg Config, names []string, weights []*tensor.Tenso
 		for _, t := range state {
 			*t = tensor.Param(w.Shape()...)
 			(*t).Name = p.Name
+			dev.Label(label(t == &p.Grad, t == &p.Master))
 			if err := dev.Alloc(*t, tensor.F32); err != nil {
 				return o, fmt.Errorf("optimizer state: %w", err)
 			}
 		}
-		clear(p.Grad)
-		clear(p.M)
-		clear(p.V)
-		if p.Master != w {
-			p.Master.SetValues(w.Values())
+		if !dev.Planning() {
+			clear(p.Grad)
+			clear(p.M)
+			clear(p.V)
+			if p.Master != w {
+				p.Master.SetValues(w.Values())
+			}
 		}
 		s.Grad, s.M, s.V = p.Grad, p.M, p.V
 		states[i] = s
@@ -112,6 +115,17 @@ func New(dev *tensor.Device, cfg Config, names []string, weights []*tensor.Tenso
 	}
 	o.update, err = o.g.Compile(dev, updates...)
 	return o, err
+}
+
+// label is what the memory of a parameter's tensor is counted as.
+func label(grad, master bool) string {
+	switch {
+	case grad:
+		return "gradients"
+	case master:
+		return "master weights"
+	}
+	return "optimizer"
 }
 
 func clear(t *tensor.Tensor) {

@@ -13,7 +13,7 @@ import (
 // newOptimizer trains a matrix, a norm's weight and a BF16 matrix of random values.
 func newOptimizer(t *testing.T, cfg Config) (*tensor.Device, *AdamW) {
 	t.Helper()
-	dev, err := tensor.Open("cpu", 2)
+	dev, err := tensor.Open("cpu", tensor.Options{Threads: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

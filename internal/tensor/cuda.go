@@ -72,14 +72,15 @@ var cudaLowerings = [numOps]func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Te
 	OpMatMul:  func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor { return p.product(t, 0, 1, s) },
 	OpTMatMul: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor { return p.product(t, 1, 1, s) },
 	OpRMSNormBackW: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		const parts = 64 // PARTS in kernels.cu
 		c := t.Dim(-1)
 		return p.ctx.Custom(ggml.RMSNormBackW, ne(t.shape), ggml.Params{F: [4]float32{float32(t.Attr.(float64))}},
-			append(s, p.scratch(t.Src[0].Numel()/c+parts*c))...)
+			append(s, p.scratch(t.Src[0].Numel()/c+columnParts*c))...)
 	},
 	OpSquareSum: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		const squares = 1024 // SQUARES in kernels.cu
-		return p.ctx.Custom(ggml.SquareSum, ne(t.shape), ggml.Params{}, append(s, p.scratch(2*squares))...)
+		return p.ctx.Custom(ggml.SquareSum, ne(t.shape), ggml.Params{I: [6]int64{int64(len(s) - 1)}}, append(s, p.scratch(2*sumParts))...)
+	},
+	OpAddDot: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return p.ctx.CustomInPlace(ggml.AddDot, s[0], ggml.Params{}, append(s[1:], p.scratch(2*sumParts))...)
 	},
 	OpAttention: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		q := t.Src[0]
@@ -90,6 +91,12 @@ var cudaLowerings = [numOps]func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Te
 		return p.attention(ggml.AttentionBack, t, append(s, p.scratch(2*q.shape[0]*q.shape[1])))
 	},
 }
+
+// In how many parts sums are made that need a second step: SUM_PARTS and PARTS in kernels.cu.
+const (
+	sumParts    = 1024
+	columnParts = 64
+)
 
 func (p *Program) attention(k ggml.Kernel, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 	a := t.Attr.(Attn)

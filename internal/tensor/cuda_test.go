@@ -80,7 +80,7 @@ func TestCUDARepeats(t *testing.T) {
 			x := b.in(n, c)
 			w := b.w(BF16, c, c)
 			y := x.RMSNorm(b.w(F32, c), 1e-5).MatMulT(w).SwiGLU(x.MatMulT(w)).Add(x)
-			norm := b.g.SquareSum(y)
+			norm := b.g.SquareSum(y, nil)
 			p := b.run(y, norm)
 			first, values := y.Values(), slices.Clone(x.floats)
 			for i := range 4 {

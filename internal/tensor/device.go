@@ -19,6 +19,9 @@ type Device struct {
 	b     *ggml.Backend
 	lower func(p *Program, t *Tensor, src []ggml.Tensor) ggml.Tensor
 	group *group // set when the device is several
+
+	planning bool // counts memory and has none, see [Device.Plan]
+	used     ledger
 }
 
 // Options are the choices in opening a device.
@@ -72,11 +75,12 @@ func openCPU(threads int) (*Device, error) {
 
 // Close releases the device. Weights and programs on it must be closed before.
 func (d *Device) Close() {
-	if d.group != nil {
+	switch {
+	case d.group != nil:
 		d.group.close()
-		return
+	case !d.planning: // a twin shares its device's backend
+		d.b.Free()
 	}
-	d.b.Free()
 }
 
 // storage is the memory of one weight.
@@ -86,6 +90,7 @@ type storage struct {
 	t    ggml.Tensor
 	buf  ggml.Buffer
 	keep []byte // host memory the weight is mapped from
+	use  Use    // what the ledger has of it
 }
 
 var ggmlTypes = [...]ggml.Type{F32: ggml.F32, F16: ggml.F16, BF16: ggml.BF16, I32: ggml.I32}
@@ -98,15 +103,18 @@ func (d *Device) Alloc(t *Tensor, dtype DType) error {
 	if d.group != nil {
 		d = d.group.member(t.Name)
 	}
-	ctx := ggml.NewContext(1, 0)
-	n := ctx.New(ggmlTypes[dtype], ne(t.shape))
-	size := d.b.Size(n)
-	buf, ok := d.b.Alloc(size + 64)
-	if !ok {
-		ctx.Free()
-		return fmt.Errorf("%s: not enough memory on %s for %d MiB", t.Name, d.Name, size>>20)
+	s := &storage{dev: d, ctx: ggml.NewContext(1, 0)}
+	s.t = s.ctx.New(ggmlTypes[dtype], ne(t.shape))
+	size := d.bufferSize(d.b.Size(s.t))
+	s.use = Use{Bytes: size}
+	if !d.planning {
+		var ok bool
+		if s.buf, ok = d.b.Alloc(size); !ok {
+			s.ctx.Free()
+			return fmt.Errorf("%s: not enough memory on %s for %d MiB", t.Name, d.Name, size>>20)
+		}
 	}
-	t.attach(&storage{dev: d, ctx: ctx, t: n, buf: buf}, dtype, 0)
+	t.attach(s, dtype, 0)
 	return nil
 }
 
@@ -124,25 +132,37 @@ func (d *Device) Map(t *Tensor, dtype DType, data []byte) error {
 		t.SetBytes(data)
 		return nil
 	}
+	use := Use{Mapped: len(data)}
 	// GGML wants an aligned base; the tensor itself may begin anywhere in the buffer.
 	off := int(p % 64)
-	ctx := ggml.NewContext(1, 0)
-	buf := d.b.Wrap(unsafe.Add(unsafe.Pointer(&data[0]), -off), len(data)+off+64)
-	t.attach(&storage{dev: d, ctx: ctx, t: ctx.New(ggmlTypes[dtype], ne(t.shape)), buf: buf, keep: data}, dtype, off)
+	s := &storage{dev: d, ctx: ggml.NewContext(1, 0), keep: data, use: use}
+	s.t = s.ctx.New(ggmlTypes[dtype], ne(t.shape))
+	if !d.planning {
+		s.buf = d.b.Wrap(unsafe.Add(unsafe.Pointer(&data[0]), -off), len(data)+off+64)
+	}
+	t.attach(s, dtype, off)
 	return nil
 }
 
 // attach gives t the memory at offset of s's buffer.
 func (t *Tensor) attach(s *storage, dtype DType, offset int) {
 	t.Free()
-	s.buf.Place(s.t, offset)
+	if s.dev.planning {
+		s.t.Pretend()
+	} else {
+		s.buf.Place(s.t, offset)
+	}
+	s.use = s.dev.used.add(s.use)
 	t.store, t.dtype = s, dtype
 }
 
 // Free releases a weight's memory.
 func (t *Tensor) Free() {
 	if s := t.store; s != nil {
-		s.buf.Free()
+		if !s.dev.planning {
+			s.buf.Free()
+		}
+		s.dev.used.remove(s.use)
 		s.ctx.Free()
 		t.store = nil
 	}
@@ -166,6 +186,9 @@ func (t *Tensor) ReadBytes(out []byte, offset int) {
 	if offset < 0 || offset+len(out) > t.Numel()*t.dtype.Size() {
 		fail(OpLeaf, "weight %q: %d bytes at %d of %v %v", t.Name, len(out), offset, t.dtype, t.shape)
 	}
+	if t.store.dev.planning {
+		fail(OpLeaf, "weight %q has no value on a planning device", t.Name)
+	}
 	t.store.dev.b.Get(t.store.t, out, offset)
 }
 
@@ -185,5 +208,7 @@ func (t *Tensor) WriteBytes(data []byte, offset int) {
 	if t.store.keep != nil {
 		fail(OpLeaf, "weight %q is mapped from a file and cannot be written", t.Name)
 	}
-	t.store.dev.b.Set(t.store.t, data, offset)
+	if !t.store.dev.planning {
+		t.store.dev.b.Set(t.store.t, data, offset)
+	}
 }

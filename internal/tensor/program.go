@@ -21,11 +21,18 @@ type Program struct {
 	weights map[*Tensor]*storage
 	cuda    *cudaState // what the lowering for a GPU remembers; nil on the CPU
 	stages  *stages    // on a device that is several: the programs of each, and nothing else here
+	arena   *Arena     // that has the scratch memory; nil for its own
+	use     Use        // of its own, in the ledger
 }
 
 // Compile prepares the computation of outputs, and of nothing they do not need.
 // The values of outputs can be read after each run.
 func (g *Graph) Compile(dev *Device, outputs ...*Tensor) (p *Program, err error) {
+	return g.compile(dev, nil, outputs)
+}
+
+// compile is Compile with the scratch memory in an arena, or with its own for nil.
+func (g *Graph) compile(dev *Device, arena *Arena, outputs []*Tensor) (p *Program, err error) {
 	defer Catch(&err)
 	if dev.group != nil {
 		return g.compileGroup(dev, outputs)
@@ -79,8 +86,7 @@ func (g *Graph) Compile(dev *Device, outputs ...*Tensor) (p *Program, err error)
 			return nil, fmt.Errorf("%s cannot compute %s; this is a bug, please report it", dev.Name, n.What())
 		}
 	}
-	var ok bool
-	if p.Scratch, ok = p.graph.Plan(dev.b); !ok {
+	if !p.place(arena) {
 		p.Close()
 		return nil, fmt.Errorf("not enough memory on %s for the intermediate results of this batch; use a smaller micro batch or shorter sequences", dev.Name)
 	}
@@ -116,6 +122,9 @@ func (p *Program) operand(s *Tensor) ggml.Tensor {
 	var n ggml.Tensor
 	switch {
 	case s.IsWeight():
+		if s.store.dev.planning && !p.dev.planning {
+			fail(OpLeaf, "weight %q is on a planning device, and the program is not", s.Name)
+		}
 		n = s.store.t
 		p.weights[s] = s.store
 	case s.IsInput():
@@ -136,6 +145,12 @@ func (p *Program) operand(s *Tensor) ggml.Tensor {
 func (p *Program) Run() error {
 	if p.stages != nil {
 		return p.stages.run()
+	}
+	if p.dev.planning {
+		return fmt.Errorf("tensor: a planning device computes nothing")
+	}
+	if p.ctx == nil {
+		return fmt.Errorf("tensor: the program is closed, or its arena has grown since it was compiled")
 	}
 	for _, t := range p.inputs {
 		if !t.imported && len(t.ids) == 0 && len(t.floats) == 0 {
@@ -211,6 +226,10 @@ func (p *Program) Close() {
 		return
 	}
 	p.graph.Free()
+	p.dev.used.remove(p.use)
+	if p.arena != nil {
+		p.arena.drop(p)
+	}
 	p.ctx.Free()
 	p.ctx, p.lowered, p.weights = nil, nil, nil
 }

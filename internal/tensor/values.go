@@ -24,7 +24,7 @@ func (t *Tensor) Read(out []float32) {
 			return
 		}
 		ToFloats(t.dtype, t.Bytes(), out)
-	case t.prog == nil || t.prog.lowered[t].Nil():
+	case t.prog == nil || t.prog.lowered[t].Nil() || t.prog.dev.planning:
 		fail(t.Op, "not an output of a program that was run")
 	case t.dtype == F32:
 		t.prog.dev.b.Get(t.prog.lowered[t], asBytes(out), 0)
@@ -38,7 +38,7 @@ func (t *Tensor) Read(out []float32) {
 // ReadFrom reads an output of the given program, for a graph that was compiled more than once.
 func (t *Tensor) ReadFrom(p *Program, out []float32) {
 	n, ok := p.lowered[t]
-	if !ok || len(out) != t.Numel() {
+	if !ok || p.dev.planning || len(out) != t.Numel() {
 		fail(t.Op, "%d elements wanted of %v, or not an output of this program", len(out), t.shape)
 	}
 	p.dev.b.Get(n, asBytes(out), 0)

@@ -22,6 +22,7 @@ type graphs struct {
 	loss      *tensor.Tensor // (2) of the optimizer, which micro-batches add to; nil without gradients
 	recompute bool
 
+	arena *tensor.Arena // scratch memory of all graphs, of which one runs at a time
 	cache map[shape]*graph
 	order []shape // least recently used first
 }
@@ -117,44 +118,42 @@ func (g *graph) nll(n int) (nll []float32) {
 	return nll[:n]
 }
 
-// get gives the graph for a shape. Graphs are kept while their scratch memory
-// together stays below twice that of the largest.
+// keep is how many graphs stay compiled: enough for the lengths of most data,
+// few enough that their descriptions, some MB each, do not count.
+const keep = 32
+
+// get gives the graph for a shape. Graphs share scratch memory as large as the
+// largest needs; one that is larger than all before it closes them.
 func (s *graphs) get(k shape) (*graph, error) {
 	if i := slices.Index(s.order, k); i >= 0 {
-		s.order = append(slices.Delete(s.order, i, i+1), k)
-		return s.cache[k], nil
+		s.order = slices.Delete(s.order, i, i+1)
+		if g := s.cache[k]; !g.p.Closed() {
+			s.order = append(s.order, k)
+			return g, nil
+		}
+		delete(s.cache, k)
+	}
+	if s.arena == nil {
+		s.arena, s.cache = s.dev.NewArena(), map[shape]*graph{}
 	}
 	g, err := s.build(k)
 	if err != nil {
-		// Memory may be had by giving up the others.
-		s.close()
-		if g, err = s.build(k); err != nil {
-			return nil, err
-		}
-	}
-	if s.cache == nil {
-		s.cache = map[shape]*graph{}
+		return nil, err
 	}
 	s.cache[k], s.order = g, append(s.order, k)
-	total, largest := 0, 0
-	for _, g := range s.cache {
-		total, largest = total+g.p.Scratch, max(largest, g.p.Scratch)
-	}
-	for len(s.order) > 1 && total > 2*largest {
-		old := s.order[0]
-		total -= s.cache[old].p.Scratch
-		s.cache[old].p.Close()
-		delete(s.cache, old)
+	if len(s.order) > keep {
+		s.cache[s.order[0]].p.Close()
+		delete(s.cache, s.order[0])
 		s.order = s.order[1:]
 	}
 	return g, nil
 }
 
 func (s *graphs) close() {
-	for _, g := range s.cache {
-		g.p.Close()
+	if s.arena != nil {
+		s.arena.Close()
 	}
-	s.cache, s.order = nil, nil
+	s.arena, s.cache, s.order = nil, nil, nil
 }
 
 func (s *graphs) build(k shape) (out *graph, err error) {
@@ -214,7 +213,7 @@ func (s *graphs) build(k shape) (out *graph, err error) {
 		}
 		results = append(results, add.results...)
 	}
-	out.p, err = g.Compile(s.dev, results...)
+	out.p, err = g.CompileIn(s.arena, results...)
 	return out, err
 }
 

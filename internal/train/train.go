@@ -43,11 +43,11 @@ func NewEvaluator(dev *tensor.Device, model models.Model) *Trainer {
 func (t *Trainer) Close() { t.graphs.close() }
 
 // Scratch is the size in bytes of the largest compiled graph's intermediates.
-func (t *Trainer) Scratch() (n int) {
-	for _, g := range t.graphs.cache {
-		n = max(n, g.p.Scratch)
+func (t *Trainer) Scratch() int {
+	if t.graphs.arena == nil {
+		return 0
 	}
-	return n
+	return t.graphs.arena.Size()
 }
 
 // Pending is a step that was launched. The device may still be at it.

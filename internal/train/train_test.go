@@ -18,7 +18,7 @@ import (
 // newTrainer trains all weights of a tiny model, which has the same values every time.
 func newTrainer(t *testing.T, vocab int) *Trainer {
 	t.Helper()
-	dev, err := tensor.Open("cpu", 1)
+	dev, err := tensor.Open("cpu", tensor.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -273,8 +273,9 @@ LG_LAUNCHER(lg_cuda_accumulate) {
 	LAUNCH(accumulate, grid(elements(dst)), BLOCK, 0, s, out(dst), f32(dst->src[1]), f32(dst->src[2]), elements(dst));
 }
 
-__global__ void adamw(float *w, const float *g, float *m, float *v, const float *h, __nv_bfloat16 *copy, float decay, int64_t n) {
-	const float lr = h[0], b1 = h[1], b2 = h[2], eps = h[3], c1 = h[4], c2 = h[5], clip = h[6];
+__global__ void adamw(float *w, const float *g, float *m, float *v, const float *h, const float *clipped, __nv_bfloat16 *copy, float decay, int64_t n) {
+	const float lr = h[0], b1 = h[1], b2 = h[2], eps = h[3], c1 = h[4], c2 = h[5], clip = clipped[1];
+	if (isnan(clip)) return;
 	const float keep = 1 - lr * decay, step = lr / c1;
 	FOR_ELEMENTS(i, n) {
 		float x = g[i] * clip;
@@ -286,26 +287,59 @@ __global__ void adamw(float *w, const float *g, float *m, float *v, const float 
 }
 LG_LAUNCHER(lg_cuda_adamw) {
 	ggml_tensor *const *a = dst->src;
-	LAUNCH(adamw, grid(elements(dst)), BLOCK, 0, s, out(dst), f32(a[1]), out(a[2]), out(a[3]), f32(a[4]), a[5] ? (__nv_bfloat16 *)a[5]->data : nullptr, p->f[0], elements(dst));
+	LAUNCH(adamw, grid(elements(dst)), BLOCK, 0, s, out(dst), f32(a[1]), out(a[2]), out(a[3]), f32(a[4]), f32(a[5]), a[6] ? (__nv_bfloat16 *)a[6]->data : nullptr, p->f[0],
+		elements(dst));
 }
 
-// Σ x² in SQUARES parts, then over the parts, in double.
-enum { SQUARES = 1024 };
-__global__ void square_sum_part(double *part, const float *x, int64_t n) {
+// Sums that go on from operation to operation are pairs of floats, as on the CPU.
+__device__ double pair(const float *x) { return (double)x[0] + (double)x[1]; }
+__device__ void set_pair(float *y, double x) {
+	y[0] = (float)x;
+	y[1] = isfinite(y[0]) ? (float)(x - y[0]) : 0;
+}
+
+// Σ x·y in SUM_PARTS parts, then over the parts, in double.
+enum { SUM_PARTS = 1024 };
+__global__ void dot_part(double *part, const float *x, const float *y, int64_t n) {
 	double t = 0;
-	FOR_ELEMENTS(i, n) t += (double)x[i] * x[i];
+	FOR_ELEMENTS(i, n) t += (double)x[i] * y[i];
 	t = sum_block(t);
 	if (threadIdx.x == 0) part[blockIdx.x] = t;
 }
-__global__ void square_sum(float *y, const double *part) {
+// y = beta·total + Σ parts; total and beta may be missing, which are then 0 and 1.
+__global__ void add_parts(float *y, const double *part, const float *total, const float *beta) {
 	double t = 0;
-	for (int i = threadIdx.x; i < SQUARES; i += BLOCK) t += part[i];
+	for (int i = threadIdx.x; i < SUM_PARTS; i += BLOCK) t += part[i];
 	t = sum_block(t);
-	if (threadIdx.x == 0) y[0] = (float)t;
+	if (threadIdx.x) return;
+	float b = beta ? beta[0] : 1;
+	if (total && b != 0) t += b * pair(total);
+	set_pair(y, t);
 }
-// src: x, scratch (2·SQUARES floats).
+// src: x, a sum to begin with if i[0], scratch (2·SUM_PARTS floats).
 LG_LAUNCHER(lg_cuda_square_sum) {
-	double *part = (double *)dst->src[1]->data;
-	LAUNCH(square_sum_part, SQUARES, BLOCK, 0, s, part, f32(dst->src[0]), elements(dst->src[0]));
-	LAUNCH(square_sum, 1, BLOCK, 0, s, out(dst), (const double *)part);
+	const float *x = f32(dst->src[0]);
+	double *part = (double *)dst->src[p->i[0] ? 2 : 1]->data;
+	LAUNCH(dot_part, SUM_PARTS, BLOCK, 0, s, part, x, x, elements(dst->src[0]));
+	LAUNCH(add_parts, 1, BLOCK, 0, s, out(dst), (const double *)part, p->i[0] ? f32(dst->src[1]) : (const float *)nullptr, (const float *)nullptr);
+}
+// In place: dst = beta·dst + Σ x·y; src: dst, x, y, beta (1), scratch (2·SUM_PARTS floats).
+LG_LAUNCHER(lg_cuda_add_dot) {
+	(void)p;
+	ggml_tensor *const *a = dst->src;
+	double *part = (double *)a[4]->data;
+	LAUNCH(dot_part, SUM_PARTS, BLOCK, 0, s, part, f32(a[1]), f32(a[2]), elements(a[1]));
+	LAUNCH(add_parts, 1, BLOCK, 0, s, out(dst), (const double *)part, f32(a[0]), f32(a[3]));
+}
+
+__global__ void clip(float *y, const float *squares, const float *loss, const float *h) {
+	double norm = sqrt(pair(squares)), limit = h[6], factor = 1;
+	if (limit > 0 && limit < norm + 1e-6) factor = limit / (norm + 1e-6);
+	if (!isfinite(norm) || !isfinite(pair(loss)) || isnan(y[1])) factor = NAN;
+	y[0] = (float)norm;
+	y[1] = (float)factor;
+}
+LG_LAUNCHER(lg_cuda_clip) {
+	(void)p;
+	LAUNCH(clip, 1, 1, 0, s, out(dst), f32(dst->src[1]), f32(dst->src[2]), f32(dst->src[3]));
 }

@@ -34,6 +34,8 @@ LG_LAUNCHER(lg_cuda_dropout);
 LG_LAUNCHER(lg_cuda_accumulate);
 LG_LAUNCHER(lg_cuda_adamw);
 LG_LAUNCHER(lg_cuda_square_sum);
+LG_LAUNCHER(lg_cuda_add_dot);
+LG_LAUNCHER(lg_cuda_clip);
 LG_LAUNCHER(lg_cuda_matvec);
 LG_LAUNCHER(lg_cuda_convert);
 

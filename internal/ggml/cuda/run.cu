@@ -70,6 +70,8 @@ static const struct {
 	{LG_ACCUMULATE, lg_cuda_accumulate},
 	{LG_ADAMW, lg_cuda_adamw},
 	{LG_SQUARE_SUM, lg_cuda_square_sum},
+	{LG_ADD_DOT, lg_cuda_add_dot},
+	{LG_CLIP, lg_cuda_clip},
 	{LG_MATVEC, lg_cuda_matvec},
 	{LG_CONVERT, lg_cuda_convert},
 };

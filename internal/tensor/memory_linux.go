@@ -1,0 +1,5 @@
+package tensor
+
+import "os"
+
+func hostMemory() (free, total int) { return linuxMemory(os.DirFS("/")) }

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package tensor
+
+func hostMemory() (free, total int) { return 0, 0 }
