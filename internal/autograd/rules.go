@@ -132,6 +132,7 @@ var rules = [...]rule{
 	tensor.OpAccumulate: nil,
 	tensor.OpAdamW:      nil,
 	tensor.OpSquareSum:  nil,
+	tensor.OpTopK:       nil,
 }
 
 // Differentiable reports whether op has a rule.

@@ -29,6 +29,7 @@ var without = map[tensor.Op]string{
 	tensor.OpAccumulate:       "updates in place",
 	tensor.OpAdamW:            "updates in place",
 	tensor.OpSquareSum:        "for the norm of the gradients only",
+	tensor.OpTopK:             "chooses, for sampling",
 }
 
 // net is what a case is built on.

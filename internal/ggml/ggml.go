@@ -38,6 +38,7 @@ const (
 	F32  Type = C.GGML_TYPE_F32
 	F16  Type = C.GGML_TYPE_F16
 	BF16 Type = C.GGML_TYPE_BF16
+	Q8_0 Type = C.GGML_TYPE_Q8_0
 	I32  Type = C.GGML_TYPE_I32
 )
 
@@ -66,6 +67,7 @@ const (
 	AdamW            Kernel = C.LG_ADAMW
 	SquareSum        Kernel = C.LG_SQUARE_SUM
 	MatVec           Kernel = C.LG_MATVEC
+	TopK             Kernel = C.LG_TOPK
 )
 
 // Params are the constants of a custom operation.

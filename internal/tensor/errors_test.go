@@ -157,6 +157,13 @@ var wrong = []struct {
 	{OpAdamW, "hyperparameters of integers", func(b *bench) {
 		b.w(F32, 2).AdamW(AdamWState{Grad: b.in(2), M: b.w(F32, 2), V: b.w(F32, 2)}, b.ids(9, 7), 0)
 	}},
+	{OpReshape, "through blocks", func(b *bench) { b.w(Q8_0, 3, 64).SetRows(b.ids(3, 1), b.in(1, 64)).Reshape(3, 4, 16) }},
+	{OpTopK, "none", func(b *bench) { b.in(2, 3).TopK(0) }},
+	{OpTopK, "more than there are", func(b *bench) { b.in(2, 3).TopK(4) }},
+	{OpTopK, "too many", func(b *bench) { b.in(2, 3000).TopK(MaxTopK + 1) }},
+	{OpTopK, "axes", func(b *bench) { b.in(3).TopK(1) }},
+	{OpTopK, "integers", func(b *bench) { b.g.Ints(2, 3).TopK(1) }},
+	{OpTopK, "ids that a float cannot tell apart", func(b *bench) { b.g.Floats(1, 1<<24).TopK(1) }},
 	{OpSquareSum, "integers", func(b *bench) { b.g.SquareSum(b.g.Ints(2)) }},
 	{OpSquareSum, "another graph", func(b *bench) { b.g.SquareSum(NewGraph().Floats(2)) }},
 }
