@@ -12,6 +12,7 @@ import (
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
 	"github.com/litgpt-go/litgpt/internal/generate"
+	"github.com/litgpt-go/litgpt/internal/kvcache"
 	"github.com/litgpt-go/litgpt/internal/sample"
 	"github.com/litgpt-go/litgpt/internal/tensor"
 	"github.com/litgpt-go/litgpt/tokenizer"
@@ -56,6 +57,7 @@ type Generate struct {
 	NumSamples    int    `yaml:"num_samples" help:"continuations to generate"`
 	Sampling      `yaml:",inline"`
 	Precision     string `yaml:"precision" help:"32-true, bf16-true or 16-true; default the checkpoint's own type"`
+	KVCache       string `yaml:"kv_cache" help:"what keys and values are kept in: f32, f16, bf16 or q8_0; default f16, or f32 for weights in float32"`
 	Device        `yaml:",inline"`
 }
 
@@ -74,10 +76,14 @@ type talker struct {
 }
 
 // newTalker loads a checkpoint for generation.
-func newTalker(dir, prec, style string, device Device, log *slog.Logger) (t *talker, err error) {
+func newTalker(dir, prec, cache, style string, device Device, log *slog.Logger) (t *talker, err error) {
 	start := time.Now()
 	if err := checkInference(prec); err != nil {
 		return nil, err
+	}
+	dtype, named := kvcache.Types[cache]
+	if cache != "" && !named {
+		return nil, usage([]string{fmt.Sprintf("--kv_cache is %q; f32, f16, bf16 or q8_0 wanted", cache)})
 	}
 	l, err := open(dir)
 	if err != nil {
@@ -89,6 +95,9 @@ func newTalker(dir, prec, style string, device Device, log *slog.Logger) (t *tal
 			t.close()
 		}
 	}()
+	if err := kvcache.Check(dtype, l.Dims().HeadDim); err != nil {
+		return t, usage([]string{fmt.Sprintf("--kv_cache %s: %v", cache, err)})
+	}
 	if t.tok, err = l.tokenizer(); err != nil {
 		return t, err
 	}
@@ -110,13 +119,14 @@ func newTalker(dir, prec, style string, device Device, log *slog.Logger) (t *tal
 	if err := l.load(t.dev, matrix, false); err != nil {
 		return t, err
 	}
-	// Half precision is enough for the cache where the weights have no more.
-	cache := tensor.F16
-	if l.dtype == tensor.F32 {
-		cache = tensor.F32
+	if !named { // half precision is enough for the cache where the weights have no more
+		dtype = tensor.F16
+		if l.dtype == tensor.F32 {
+			dtype = tensor.F32
+		}
 	}
-	t.engine = generate.New(t.dev, l.Model, cache)
-	l.describe(log, t.dev, "prompt_style", t.style.Name(), "load_ms", time.Since(start).Milliseconds())
+	t.engine = generate.New(t.dev, l.Model, dtype)
+	l.describe(log, t.dev, "prompt_style", t.style.Name(), "kv_cache", dtype.String(), "load_ms", time.Since(start).Milliseconds())
 	return t, nil
 }
 
@@ -134,7 +144,7 @@ func (t *talker) close() {
 // that are part of the answer, as soon as that is certain.
 func (t *talker) answer(ctx context.Context, ids []int32, max int, sampler *sample.Sampler, emit func([]int32) error) (reason string, err error) {
 	stops := sample.NewStops(t.style.StopTokens(t.tok))
-	for id, err := range t.engine.Generate(ctx, generate.Request{Prompt: ids, MaxTokens: max, Sample: sampler.Sample}) {
+	for id, err := range t.engine.Generate(ctx, generate.Request{Prompt: ids, MaxTokens: max, Sampler: sampler}) {
 		if err != nil {
 			return "", err
 		}
@@ -166,7 +176,7 @@ func (c Generate) Run(ctx context.Context, stdout io.Writer, log *slog.Logger) e
 			return usage([]string{fmt.Sprintf("--token_ids is %.60q; a list like [1,2,3] wanted", c.TokenIDs)})
 		}
 	}
-	t, err := newTalker(c.CheckpointDir, c.Precision, c.PromptStyle, c.Device, log)
+	t, err := newTalker(c.CheckpointDir, c.Precision, c.KVCache, c.PromptStyle, c.Device, log)
 	if err != nil {
 		return err
 	}
