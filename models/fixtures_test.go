@@ -14,6 +14,7 @@ import (
 	"github.com/litgpt-go/litgpt/internal/kvcache"
 	"github.com/litgpt-go/litgpt/internal/nn"
 	"github.com/litgpt-go/litgpt/internal/optim"
+	"github.com/litgpt-go/litgpt/internal/sample"
 	"github.com/litgpt-go/litgpt/internal/tensor"
 	"github.com/litgpt-go/litgpt/internal/train"
 	"github.com/litgpt-go/litgpt/lora"
@@ -260,7 +261,7 @@ func proveGreedy(t *testing.T, f fixture) {
 	e := generate.New(f.dev, m, tensor.F32)
 	defer e.Close()
 	var got []int32
-	for id, err := range e.Generate(t.Context(), generate.Request{Prompt: in.Prompt, MaxTokens: len(want.Greedy), Sample: argmax}) {
+	for id, err := range e.Generate(t.Context(), generate.Request{Prompt: in.Prompt, MaxTokens: len(want.Greedy), Sampler: sample.New(sample.Config{})}) {
 		if err != nil {
 			t.Fatal(err)
 		}

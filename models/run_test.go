@@ -63,16 +63,6 @@ func batch(ids, labels [][]int32) data.Batch {
 	return b
 }
 
-func argmax(x []float32) (int32, error) {
-	best := 0
-	for i := range x {
-		if x[i] > x[best] {
-			best = i
-		}
-	}
-	return int32(best), nil
-}
-
 // near fails unless every element is within tolerance of what is wanted; NaN is far from everything.
 func near(t *testing.T, what string, got, want []float32, tolerance float64) {
 	t.Helper()

@@ -21,6 +21,7 @@ type Chat struct {
 	Multiline     bool   `yaml:"multiline" help:"a prompt ends with a line that says !submit"`
 	Sampling      `yaml:",inline"`
 	Precision     string `yaml:"precision" help:"32-true, bf16-true or 16-true; default the checkpoint's own type"`
+	KVCache       string `yaml:"kv_cache" help:"what keys and values are kept in: f32, f16, bf16 or q8_0; default f16, or f32 for weights in float32"`
 	Device        `yaml:",inline"`
 	Planned       `yaml:",inline"`
 }
@@ -33,7 +34,7 @@ func (c Chat) Run(ctx context.Context, o repl.Options, log *slog.Logger) error {
 	if err := c.Sampling.check(); err != nil {
 		return err
 	}
-	t, err := newTalker(c.CheckpointDir, c.Precision, c.PromptStyle, c.Device)
+	t, err := newTalker(c.CheckpointDir, c.Precision, c.KVCache, c.PromptStyle, c.Device)
 	if err != nil {
 		return err
 	}

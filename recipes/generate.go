@@ -12,6 +12,7 @@ import (
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
 	"github.com/litgpt-go/litgpt/internal/generate"
+	"github.com/litgpt-go/litgpt/internal/kvcache"
 	"github.com/litgpt-go/litgpt/internal/sample"
 	"github.com/litgpt-go/litgpt/internal/tensor"
 	"github.com/litgpt-go/litgpt/tokenizer"
@@ -56,6 +57,7 @@ type Generate struct {
 	NumSamples    int    `yaml:"num_samples" help:"continuations to generate"`
 	Sampling      `yaml:",inline"`
 	Precision     string `yaml:"precision" help:"32-true, bf16-true or 16-true; default the checkpoint's own type"`
+	KVCache       string `yaml:"kv_cache" help:"what keys and values are kept in: f32, f16, bf16 or q8_0; default f16, or f32 for weights in float32"`
 	Device        `yaml:",inline"`
 	Planned       `yaml:",inline"`
 }
@@ -69,6 +71,7 @@ func NewGenerate() Generate {
 type talker struct {
 	*loaded
 	matrix checkpoint.Type
+	cache  string // the setting kv_cache
 	dev    *tensor.Device
 	tok    *tokenizer.Tokenizer
 	style  tokenizer.PromptStyle
@@ -76,20 +79,27 @@ type talker struct {
 }
 
 // newTalker opens a checkpoint for generation, without its weights.
-func newTalker(dir, prec, style string, device Device) (t *talker, err error) {
+func newTalker(dir, prec, cache, style string, device Device) (t *talker, err error) {
 	if err := checkInference(prec); err != nil {
 		return nil, err
+	}
+	dtype, named := kvcache.Types[cache]
+	if cache != "" && !named {
+		return nil, usage([]string{fmt.Sprintf("--kv_cache is %q; f32, f16, bf16 or q8_0 wanted", cache)})
 	}
 	l, err := open(dir)
 	if err != nil {
 		return nil, err
 	}
-	t = &talker{loaded: l}
+	t = &talker{loaded: l, cache: cache}
 	defer func() {
 		if err != nil {
 			t.close()
 		}
 	}()
+	if err := kvcache.Check(dtype, l.Dims().HeadDim); err != nil {
+		return t, usage([]string{fmt.Sprintf("--kv_cache %s: %v", cache, err)})
+	}
 	if t.tok, err = l.tokenizer(); err != nil {
 		return t, err
 	}
@@ -116,13 +126,17 @@ func (t *talker) load(log *slog.Logger) error {
 	if err := t.loaded.load(t.dev, t.matrix, false); err != nil {
 		return err
 	}
-	t.engine = generate.New(t.dev, t.Model, cacheType(t.dtype))
-	t.describe(log, t.dev, "prompt_style", t.style.Name(), "load_ms", time.Since(start).Milliseconds())
+	cache := cacheType(t.cache, t.dtype)
+	t.engine = generate.New(t.dev, t.Model, cache)
+	t.describe(log, t.dev, "prompt_style", t.style.Name(), "kv_cache", cache.String(), "load_ms", time.Since(start).Milliseconds())
 	return nil
 }
 
-// cacheType is that of the KV cache: half precision is enough where the weights have no more.
-func cacheType(weights tensor.DType) tensor.DType {
+// cacheType is that of the KV cache: the one asked for, else half precision, which is enough where the weights have no more.
+func cacheType(asked string, weights tensor.DType) tensor.DType {
+	if t, ok := kvcache.Types[asked]; ok {
+		return t
+	}
 	if weights == tensor.F32 {
 		return tensor.F32
 	}
@@ -143,7 +157,7 @@ func (t *talker) close() {
 // that are part of the answer, as soon as that is certain.
 func (t *talker) answer(ctx context.Context, ids []int32, max int, sampler *sample.Sampler, emit func([]int32) error) (reason string, err error) {
 	stops := sample.NewStops(t.style.StopTokens(t.tok))
-	for id, err := range t.engine.Generate(ctx, generate.Request{Prompt: ids, MaxTokens: max, Sample: sampler.Sample}) {
+	for id, err := range t.engine.Generate(ctx, generate.Request{Prompt: ids, MaxTokens: max, Sampler: sampler}) {
 		if err != nil {
 			return "", err
 		}
@@ -175,7 +189,7 @@ func (c Generate) Run(ctx context.Context, stdout io.Writer, log *slog.Logger) e
 			return usage([]string{fmt.Sprintf("--token_ids is %.60q; a list like [1,2,3] wanted", c.TokenIDs)})
 		}
 	}
-	t, err := newTalker(c.CheckpointDir, c.Precision, c.PromptStyle, c.Device)
+	t, err := newTalker(c.CheckpointDir, c.Precision, c.KVCache, c.PromptStyle, c.Device)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/litgpt-go/litgpt/internal/nn"
 	"github.com/litgpt-go/litgpt/internal/optim"
 	"github.com/litgpt-go/litgpt/internal/safetensors"
+	"github.com/litgpt-go/litgpt/internal/sample"
 	"github.com/litgpt-go/litgpt/internal/tensor"
 	"github.com/litgpt-go/litgpt/internal/train"
 	"github.com/litgpt-go/litgpt/lora"
@@ -110,17 +111,8 @@ func TestSmolLM2Greedy(t *testing.T) {
 			if got := tok.Encode(tt.Text, false); !slices.Equal(got, tt.IDs) {
 				t.Fatalf("got the ids %v, want %v", got, tt.IDs)
 			}
-			best := func(logits []float32) (int32, error) {
-				i := 0
-				for j, x := range logits {
-					if x > logits[i] {
-						i = j
-					}
-				}
-				return int32(i), nil
-			}
 			i := 0
-			for id, err := range e.Generate(t.Context(), generate.Request{Prompt: tt.IDs, MaxTokens: len(tt.Tokens), Sample: best}) {
+			for id, err := range e.Generate(t.Context(), generate.Request{Prompt: tt.IDs, MaxTokens: len(tt.Tokens), Sampler: sample.New(sample.Config{})}) {
 				if err != nil {
 					t.Fatal(err)
 				}

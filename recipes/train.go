@@ -332,7 +332,7 @@ func (s *session) exampleFrom(ids []int32, tok *tokenizer.Tokenizer) func(contex
 		sampler := sample.New(sample.Config{Temperature: 0.8, TopP: 1, Seed: uint64(s.seed)})
 		stops := sample.NewStops(single(tok.EOS()))
 		var out []int32
-		for id, err := range e.Generate(ctx, generate.Request{Prompt: ids, MaxTokens: s.eval.MaxNewTokens, Sample: sampler.Sample}) {
+		for id, err := range e.Generate(ctx, generate.Request{Prompt: ids, MaxTokens: s.eval.MaxNewTokens, Sampler: sampler}) {
 			if err != nil {
 				return err
 			}

@@ -195,6 +195,8 @@ func TestBadInput(t *testing.T) {
 		{"top_p", "", generate("--top_p", "2"), 2, []string{"top_p"}},
 		{"prompt style", "", generate("--prompt_style", "alpacca"), 1, []string{"alpacca", "alpaca"}},
 		{"precision of inference", "", generate("--precision", "bf16"), 2, []string{`--precision is "bf16"; one of 32-true, bf16-true, 16-true wanted`}},
+		{"type of the cache", "", generate("--kv_cache", "q4_0"), 2, []string{`--kv_cache is "q4_0"; f32, f16, bf16 or q8_0 wanted`}},
+		{"heads that do not fit the cache", "", generate("--kv_cache", "q8_0"), 2, []string{"--kv_cache q8_0: a KV cache in Q8_0 stores 32 channels together, which heads of 16 are no multiple of; store it in f16 or bf16"}},
 		{"device", "", generate("--device", "tpu"), 1, []string{"tpu"}},
 		{"threads", "", generate("--threads", "-1"), 2, []string{"--threads is -1"}},
 

@@ -41,6 +41,26 @@ func decode[T any](t testing.TB, r result) (v T) {
 	return v
 }
 
+// --kv_cache is what the cache is stored in, and by itself as narrow as the weights.
+func TestCacheType(t *testing.T) {
+	ask := func(more ...string) result {
+		r := litgpt(t, t.TempDir(), append([]string{"generate", path("../../demo/model"), "--token_ids", "[1,2,3]", "--temperature", "0", "--threads", "1", "--max_new_tokens", "8", "--json"}, more...)...)
+		if got := decode[generated](t, r); len(got.IDs) == 0 {
+			t.Errorf("%q: no tokens", more)
+		}
+		return r
+	}
+	for _, c := range []struct {
+		more []string
+		want string
+	}{{nil, "F32"}, {[]string{"--precision", "bf16-true"}, "F16"}, {[]string{"--kv_cache", "f16"}, "F16"}, {[]string{"--kv_cache", "bf16"}, "BF16"}, {[]string{"--kv_cache", "q8_0"}, "Q8_0"},
+		{[]string{"--kv_cache", "f32", "--precision", "16-true"}, "F32"}} {
+		if r := ask(c.more...); !strings.Contains(r.stderr, " kv_cache="+c.want+" ") {
+			t.Errorf("%q: got %q, want the cache in %s", c.more, r.stderr, c.want)
+		}
+	}
+}
+
 // What was trained is what is used: the adapter directory, the merged
 // checkpoint and a merged checkpoint in another place say the same.
 func TestAdapterAndMerged(t *testing.T) {

@@ -134,6 +134,7 @@ var rules = [...]rule{
 	tensor.OpSquareSum:  nil,
 	tensor.OpAddDot:     nil,
 	tensor.OpClip:       nil,
+	tensor.OpTopK:       nil,
 }
 
 // Differentiable reports whether op has a rule.

@@ -31,6 +31,7 @@ var without = map[tensor.Op]string{
 	tensor.OpSquareSum:        "for the norm of the gradients only",
 	tensor.OpAddDot:           "updates in place",
 	tensor.OpClip:             "updates in place",
+	tensor.OpTopK:             "chooses, for sampling",
 }
 
 // net is what a case is built on.

@@ -18,8 +18,20 @@ import (
 type Request struct {
 	Prompt    []int32
 	MaxTokens int
-	Sample    func(logits []float32) (int32, error) // chooses the next id; logits (V) are valid during the call
-	Progress  func(done, total int)                 // of the prompt's tokens; may be nil
+	Sampler   Sampler               // chooses the ids
+	Progress  func(done, total int) // of the prompt's tokens; may be nil
+}
+
+// Sampler chooses the next id; package sample has one. Slices are valid during the call.
+type Sampler interface {
+	// Sample chooses by the logits (V) of the whole vocabulary.
+	Sample(logits []float32) (int32, error)
+
+	// Need is how many of the largest logits are enough to choose by; 0 for all.
+	Need() int
+
+	// Pick chooses as Sample does, by the min(Need, V) largest logits, in the order of [tensor.Tensor.TopK], and their ids.
+	Pick(logits []float32, ids []int32) (int32, error)
 }
 
 // Engine generates from one model, one sequence at a time. It keeps the cache of
@@ -34,17 +46,23 @@ type Engine struct {
 	tokens []int32 // whose keys and values are in the cache
 	decode *pass   // for one token
 	whole  *pass   // for a whole chunk, while a prompt is read
-	logits []float32
+
+	// What the last pass left. The host need not see the logits (V) of a device with
+	// memory of its own where the sampler is content with the k largest.
+	k      int       // candidates, 0 for all logits
+	scores []float32 // logits (V), or the candidates' (k) and then their ids (k)
+	ids    []int32   // (k)
+	narrow bool      // candidates are chosen on every device: for tests
 }
 
 // chunk is how many tokens of a prompt run at once: enough for full speed of the
 // products, few enough for Ctrl-C and memory.
 const chunk = 256
 
-// New returns an engine for m on dev, with a cache of F32 or F16 (half the memory;
-// what other programs use).
+// New returns an engine for m on dev, with a cache of F32, F16 or BF16 (half the
+// memory; what other programs use) or Q8_0 (a quarter; see [kvcache.Check]).
 func New(dev *tensor.Device, m models.Model, cache tensor.DType) *Engine {
-	return &Engine{model: m, dev: dev, dtype: cache, logits: make([]float32, m.Dims().Vocab)}
+	return &Engine{model: m, dev: dev, dtype: cache}
 }
 
 // Close releases the cache and the compiled graphs.
@@ -87,7 +105,7 @@ func (e *Engine) Generate(ctx context.Context, req Request) iter.Seq2[int32, err
 				yield(0, err)
 				return
 			}
-			id, err := req.Sample(e.logits)
+			id, err := e.choose(req.Sampler)
 			if err != nil {
 				yield(0, err)
 				return
@@ -104,6 +122,35 @@ func (e *Engine) Generate(ctx context.Context, req Request) iter.Seq2[int32, err
 			}
 		}
 	}
+}
+
+// want sets how many candidates the passes leave, by what the sampler needs.
+func (e *Engine) want(s Sampler) {
+	v := e.model.Dims().Vocab
+	k := min(s.Need(), v)
+	if k > tensor.MaxTopK || !e.dev.Async() && !e.narrow {
+		k = 0
+	}
+	if k != e.k && e.decode != nil {
+		e.decode.p.Close()
+		e.decode = nil
+	}
+	n := 2 * k
+	if k == 0 {
+		n = v
+	}
+	e.k, e.scores, e.ids = k, slices.Grow(e.scores[:0], n)[:n], slices.Grow(e.ids[:0], k)[:k]
+}
+
+// choose gives the id that follows the last pass.
+func (e *Engine) choose(s Sampler) (int32, error) {
+	if e.k == 0 {
+		return s.Sample(e.scores)
+	}
+	for i, id := range e.scores[e.k:] {
+		e.ids[i] = int32(id)
+	}
+	return s.Pick(e.scores[:e.k], e.ids)
 }
 
 // start reads the prompt, as far as the cache does not hold it.
@@ -128,6 +175,7 @@ func (e *Engine) start(ctx context.Context, req Request) error {
 			return err
 		}
 	}
+	e.want(req.Sampler)
 	same := 0
 	for same < min(len(req.Prompt)-1, len(e.tokens)) && req.Prompt[same] == e.tokens[same] {
 		same++
@@ -159,7 +207,7 @@ type pass struct {
 	p      *tensor.Program
 	batch  *nn.Batch
 	last   *tensor.Tensor // index of the token whose scores are wanted
-	logits *tensor.Tensor // (1, V)
+	scores *tensor.Tensor // (1, V), or (1, 2, k) of the candidates
 }
 
 func (e *Engine) compile(n int) (s *pass, err error) {
@@ -171,12 +219,15 @@ func (e *Engine) compile(n int) (s *pass, err error) {
 		s.last = g.Ints(1).SetInts([]int32{int32(n - 1)})
 		h = h.Rows(s.last)
 	}
-	s.logits = e.model.Logits(h)
-	s.p, err = g.Compile(e.dev, s.logits)
+	s.scores = e.model.Logits(h)
+	if e.k > 0 {
+		s.scores = s.scores.TopK(e.k)
+	}
+	s.p, err = g.Compile(e.dev, s.scores)
 	return s, err
 }
 
-// step runs tokens after those in the cache and leaves the scores of the last in e.logits.
+// step runs tokens after those in the cache and leaves the scores of the last in e.scores.
 func (e *Engine) step(tokens []int32) (err error) {
 	var kept **pass // graphs of these sizes serve again
 	switch len(tokens) {
@@ -199,7 +250,7 @@ func (e *Engine) step(tokens []int32) (err error) {
 	if err := s.p.Run(); err != nil {
 		return err
 	}
-	s.logits.Read(e.logits)
+	s.scores.Read(e.scores)
 	e.cache.Len += len(tokens)
 	e.tokens = append(e.tokens, tokens...)
 	return nil

@@ -81,7 +81,7 @@ static void one_query(const float *q, const T *k, const T *v, int64_t head, int6
 	}
 }
 
-// y (N, H·D) = softmax(f[0]·q·kᵀ)·v. src: q (N, H, D), k and v (S, Hkv, D) in F32, F16 or BF16,
+// y (N, H·D) = softmax(f[0]·q·kᵀ)·v. src: q (N, H, D), k and v (S, Hkv, D) in F32, F16, BF16, or in Q8_0 where D is a multiple of 32,
 // spans (N, 2) I32: the rows [from, to) of k that a query sees.
 // i[0]: sequences that the N queries are, of N/i[0] each; they bound the blocks.
 void attention(T *dst, int ith, int nth, void *params) {
@@ -103,9 +103,9 @@ void attention(T *dst, int ith, int nth, void *params) {
 		bounds(span, len, &lo, &hi);
 		int64_t S = hi - lo, panels = (S + NR - 1) / NR * NR, dp = (d + NR - 1) / NR * NR, qb = query_block(S);
 		float *kp = scratch(0, panels * d), *vp = scratch(1, S * dp), *s = scratch(2, qb * panels);
-		const size_t es = type_bytes(k->type);
-		pack_b(k->type, (const char *)k->data + (lo * ldk + kv * d) * es, ldk, false, 0, (int)S, 0, (int)d, kp);
-		pack_b(v->type, (const char *)v->data + (lo * ldk + kv * d) * es, ldk, true, 0, (int)d, 0, (int)S, vp);
+		const ptrdiff_t first = type_bytes(k->type, lo * ldk + kv * d);
+		pack_b(k->type, (const char *)k->data + first, ldk, false, 0, (int)S, 0, (int)d, kp);
+		pack_b(v->type, (const char *)v->data + first, ldk, true, 0, (int)d, 0, (int)S, vp);
 		for (int64_t i = 0; i < len; i += qb) {
 			int64_t n = len - i < qb ? len - i : qb, from, to;
 			bounds(span + 2 * i, n, &from, &to);

@@ -28,8 +28,6 @@ float *scratch(int slot, size_t n) {
 	return b[slot].p;
 }
 
-size_t type_bytes(int type) { return type == LG_F32 ? 4 : 2; }
-
 static void convert(int type, const uint16_t *s, int k, float *d) {
 	if (type == LG_BF16) {
 		for (int i = 0; i < k; i++) d[i] = bf16_to_f32(s[i]);
@@ -40,6 +38,17 @@ static void convert(int type, const uint16_t *s, int k, float *d) {
 
 const float *row_f32(int type, const void *row, ptrdiff_t from, int k, float *tmp) {
 	if (type == LG_F32) return (const float *)row + from;
+	if (type == LG_Q8_0) {
+		const char *block = (const char *)row + type_bytes(type, from);
+		for (int i = 0; i < k; i += 32, block += 34) {
+			uint16_t h;
+			memcpy(&h, block, 2);
+			const float d = f16_to_f32(h);
+			const int8_t *q = (const int8_t *)block + 2;
+			for (int j = 0; j < 32; j++) tmp[i + j] = d * (float)q[j];
+		}
+		return tmp;
+	}
 	convert(type, (const uint16_t *)row + from, k, tmp);
 	return tmp;
 }
@@ -51,12 +60,11 @@ const float *row_f32(int type, const void *row, ptrdiff_t from, int k, float *tm
 template <int W>
 static void pack_rows(int type, const char *src, ptrdiff_t ld, int n, int k, float *out) {
 	const int XB = W * 16; // columns at a time: as many panels are written in turn
-	const size_t es = type_bytes(type);
 	float tmp[XB];
 	for (int x0 = 0; x0 < n; x0 += XB) {
 		int xb = n - x0 < XB ? n - x0 : XB;
 		for (int p = 0; p < k; p++) {
-			const float *r = row_f32(type, src + (ptrdiff_t)p * ld * es, x0, xb, tmp);
+			const float *r = row_f32(type, src + type_bytes(type, (ptrdiff_t)p * ld), x0, xb, tmp);
 			float *o = out + (ptrdiff_t)x0 * k + p * W;
 			int x = 0;
 			for (; x + W <= xb; x += W, o += (ptrdiff_t)k * W) memcpy(o, r + x, W * 4);
@@ -72,7 +80,6 @@ static void pack_rows(int type, const char *src, ptrdiff_t ld, int n, int k, flo
 template <int W>
 static void pack_columns(int type, const char *src, ptrdiff_t ld, int n, int k, float *out) {
 	const int KB = 64, G = (W + 3) / 4 * 4; // depth at a time, rows rounded up
-	const size_t es = type_bytes(type);
 	static const float zeros[KB] = {};
 	float tmp[W][KB];
 	for (int x0 = 0; x0 < n; x0 += W) {
@@ -80,7 +87,7 @@ static void pack_columns(int type, const char *src, ptrdiff_t ld, int n, int k, 
 		for (int p0 = 0; p0 < k; p0 += KB) {
 			int kb = k - p0 < KB ? k - p0 : KB, p = 0;
 			const float *r[G];
-			for (int x = 0; x < G; x++) r[x] = x < w ? row_f32(type, src + (x0 + x) * ld * es, p0, kb, tmp[x]) : zeros;
+			for (int x = 0; x < G; x++) r[x] = x < w ? row_f32(type, src + type_bytes(type, (x0 + x) * ld), p0, kb, tmp[x]) : zeros;
 			for (; p + 4 <= kb; p += 4, out += 4 * W)
 #pragma GCC unroll 4
 				for (int x = G - 4; x >= 0; x -= 4) transpose4(r + x, p, out + x, W);
@@ -93,11 +100,10 @@ static void pack_columns(int type, const char *src, ptrdiff_t ld, int n, int k, 
 template <int W>
 static void pack(int type, const void *src, ptrdiff_t ld, bool trans, int x0, int n, int k0, int k, float *out) {
 	const char *p = (const char *)src;
-	const size_t es = type_bytes(type);
 	if (trans)
-		pack_rows<W>(type, p + (k0 * ld + x0) * es, ld, n, k, out);
+		pack_rows<W>(type, p + type_bytes(type, k0 * ld + x0), ld, n, k, out);
 	else
-		pack_columns<W>(type, p + (x0 * ld + k0) * es, ld, n, k, out);
+		pack_columns<W>(type, p + type_bytes(type, x0 * ld + k0), ld, n, k, out);
 }
 
 void pack_b(int type, const void *b, ptrdiff_t ld, bool trans, int j0, int m, int k0, int k, float *out) {

@@ -38,6 +38,7 @@ const (
 	F32  Type = C.GGML_TYPE_F32
 	F16  Type = C.GGML_TYPE_F16
 	BF16 Type = C.GGML_TYPE_BF16
+	Q8_0 Type = C.GGML_TYPE_Q8_0
 	I32  Type = C.GGML_TYPE_I32
 )
 
@@ -68,6 +69,7 @@ const (
 	MatVec           Kernel = C.LG_MATVEC
 	AddDot           Kernel = C.LG_ADD_DOT
 	Clip             Kernel = C.LG_CLIP
+	TopK             Kernel = C.LG_TOPK
 	Convert          Kernel = C.LG_CONVERT // not on the CPU: src0 in the type of the result
 	Scratch          Kernel = C.LG_SCRATCH // not on the CPU: memory for the operation that reads it
 )

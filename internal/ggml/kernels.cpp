@@ -1,7 +1,9 @@
 #include "kernels.h"
 #include "cggml.h"
 #include "gemm.h"
+#include <algorithm>
 #include <cstdlib>
+#include <functional>
 
 #ifdef __F16C__
 #include <immintrin.h>
@@ -441,6 +443,44 @@ static void matvec(T *dst, int ith, int nth, void *) {
 	}
 }
 
+// order_key is an integer that orders elements of a row as TopK does: by value, NaN above all, −0 as 0, ties by lowest id.
+static inline uint64_t order_key(float x, int64_t id) {
+	uint32_t u;
+	memcpy(&u, &x, 4);
+	if ((u & 0x7fffffff) > 0x7f800000)
+		u = 0xffffffff;
+	else
+		u = (u & 0x7fffffff) == 0 ? 0x80000000 : u >> 31 ? ~u : u | 0x80000000;
+	return (uint64_t)u << 32 | (uint32_t)~id;
+}
+
+// dst (N, 2, k): the k largest elements of each row of src0 (N, V), largest first, and their ids, as floats. k ≤ 1024, V < 2^24.
+static void top_k(T *dst, int ith, int nth, void *) {
+	const T *x = dst->src[0];
+	const int64_t k = dst->ne[0], v = x->ne[0];
+	range r = share(x->ne[1], ith, nth);
+	uint64_t best[1024]; // a heap whose top is the least
+	for (int64_t n = r.from; n < r.to; n++) {
+		const float *row = f32(x) + n * v;
+		for (int64_t i = 0; i < k; i++) best[i] = order_key(row[i], i);
+		std::make_heap(best, best + k, std::greater<uint64_t>());
+		for (int64_t i = k; i < v; i++) {
+			uint64_t key = order_key(row[i], i);
+			if (key <= best[0]) continue;
+			std::pop_heap(best, best + k, std::greater<uint64_t>());
+			best[k - 1] = key;
+			std::push_heap(best, best + k, std::greater<uint64_t>());
+		}
+		std::sort_heap(best, best + k, std::greater<uint64_t>());
+		float *y = out(dst) + n * 2 * k;
+		for (int64_t i = 0; i < k; i++) {
+			uint32_t id = ~(uint32_t)best[i];
+			y[i] = row[id];
+			y[k + i] = (float)id;
+		}
+	}
+}
+
 void attention(T *dst, int ith, int nth, void *params);
 void attention_back(T *dst, int ith, int nth, void *params);
 
@@ -448,6 +488,6 @@ lg_function lg_kernel_function(int kernel) {
 	static const lg_function table[LG_COUNT] = {
 		matmul, rms_norm, rms_norm_back, rms_norm_back_w, swiglu, swiglu_back_gate,
 		rope_table, rope, rows_back, zero, attention, attention_back, cross_entropy, cross_entropy_back,
-		sum_to, dropout, accumulate, adamw, square_sum, matvec, add_dot, clip};
+		sum_to, dropout, accumulate, adamw, square_sum, matvec, add_dot, clip, top_k};
 	return kernel >= 0 && kernel < LG_COUNT ? table[kernel] : nullptr;
 }

@@ -19,10 +19,26 @@ type Cache struct {
 	keys, values []*tensor.Tensor // per layer (Size, Hkv*D)
 }
 
+// Types are those that a cache may be stored in, by the names that settings have for them.
+// Q8_0 takes half of F16's memory, and time to read it for each token; keys and
+// values are rounded to 8 bits then, in units of the largest of 32.
+var Types = map[string]tensor.DType{"f32": tensor.F32, "f16": tensor.F16, "bf16": tensor.BF16, "q8_0": tensor.Q8_0}
+
+// Check reports a type that heads of dim channels cannot be stored in.
+func Check(dtype tensor.DType, dim int) error {
+	if dim%dtype.Block() != 0 {
+		return fmt.Errorf("a KV cache in %v stores %d channels together, which heads of %d are no multiple of; store it in f16 or bf16", dtype, dtype.Block(), dim)
+	}
+	return nil
+}
+
 // New returns a cache for layers of size positions with heads key/value heads of
-// dim channels, in F32 or F16.
+// dim channels, in one of [Types].
 func New(dev *tensor.Device, dtype tensor.DType, layers, heads, size, dim int) (c *Cache, err error) {
 	defer tensor.Catch(&err)
+	if err := Check(dtype, dim); err != nil {
+		return nil, err
+	}
 	c = &Cache{Size: size, heads: heads, dim: dim}
 	dev.Label("KV cache")
 	for i := range 2 * layers {

@@ -1,7 +1,8 @@
 // Package sample turns logits into tokens and finds stop sequences in a stream of tokens.
 //
 // It is for everything that generates: generate, chat and the server. It knows neither models nor text: logits are a slice
-// of float32 over the vocabulary, tokens are int32. Start with Config and New; Stops is in stops.go.
+// of float32 over the vocabulary, tokens are int32. Start with Config and New; Stops is in stops.go. Where logits are far
+// from the host, Need says how many of the best are enough, and Pick draws from those as Sample does from all.
 //
 // V vocabulary, k kept candidates.
 package sample
@@ -11,6 +12,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 )
 
 // Config says how the next token is chosen. The order is LitGPT's: top_k, then temperature, then top_p. The zero value
@@ -68,24 +70,79 @@ func (a candidate) before(b candidate) bool {
 	return a.logit > b.logit || (a.logit == b.logit && a.id < b.id)
 }
 
+func order(a, b candidate) int {
+	if a.before(b) {
+		return -1
+	}
+	return 1
+}
+
 // New returns a sampler with its own random source. Settings that Check refuses are read as the nearest meaningful ones.
 func New(c Config) *Sampler {
 	// The second word of the PCG state is a constant (the golden ratio), so that a seed is one number.
 	return &Sampler{config: c, random: rand.New(rand.NewPCG(c.Seed, 0x9e3779b97f4a7c15))}
 }
 
+// MaxCandidates is the largest number that Need asks for: more are hardly cheaper to find than all logits to copy.
+const MaxCandidates = 1024
+
+// greedy reports whether the most probable token is taken and nothing drawn.
+func (c Config) greedy() bool { return !(c.Temperature > 0) || !(c.TopP > 0) || c.TopK == 1 }
+
+// Need is the number of candidates that Pick wants, at most MaxCandidates, or 0 where Sample must see all logits.
+func (s *Sampler) Need() int {
+	switch c := s.config; {
+	case c.greedy():
+		return 1
+	case c.TopK > 0 && c.TopK <= MaxCandidates:
+		return c.TopK
+	}
+	return 0
+}
+
 // Sample draws one token from logits (V), which it does not change. It allocates only when V grows. Logits without a finite
 // number, with a NaN or with +Inf are an error: they mean that the model's weights or arithmetic are broken.
 func (s *Sampler) Sample(logits []float32) (int32, error) {
-	best, err := check(logits)
-	if err != nil {
+	best := first(logits)
+	if best < 0 {
+		return 0, errEmpty
+	}
+	if err := check(logits[best], int32(best)); err != nil {
 		return 0, err
 	}
-	c := s.config
-	if !(c.Temperature > 0) || !(c.TopP > 0) || c.TopK == 1 {
+	if s.config.greedy() {
 		return int32(best), nil
 	}
-	total := s.weigh(logits, logits[best])
+	s.choose(logits)
+	return s.draw(logits[best]), nil
+}
+
+// Pick draws one token from min(Need, V) candidates: the largest logits of the vocabulary, largest first, equal ones by
+// lowest id, NaN before all numbers, and their ids. It returns the token, or the error, that Sample would for all
+// logits, and leaves the random source as Sample would.
+func (s *Sampler) Pick(logits []float32, ids []int32) (int32, error) {
+	if len(logits) == 0 {
+		return 0, errEmpty
+	}
+	if n := s.Need(); n == 0 || len(logits) > n || len(ids) != len(logits) {
+		return 0, fmt.Errorf("%d candidates with %d ids, want as many as ids and at most %d; where that is 0, all logits are wanted", len(logits), len(ids), n)
+	}
+	if err := check(logits[0], ids[0]); err != nil {
+		return 0, err
+	}
+	if s.config.greedy() {
+		return ids[0], nil
+	}
+	s.kept = grow(s.kept, len(logits))
+	for i, v := range logits {
+		s.kept[i] = candidate{logit: v, id: ids[i]}
+	}
+	return s.draw(logits[0]), nil
+}
+
+// draw takes one of s.kept, the largest of which is max.
+func (s *Sampler) draw(max float32) int32 {
+	c, total := s.config, s.weigh(max)
 	kept := s.kept
 	if c.TopP < 1 {
 		// LitGPT sorts ascending and drops tokens whose cumulative probability is at most 1-p. Seen from the top, that
@@ -98,7 +155,7 @@ func (s *Sampler) Sample(logits []float32) (int32, error) {
 		}
 	}
 	left := s.random.Float64() * total
-	last := int32(best)
+	last := kept[0].id // the sum of weights is at least 1, that of the most probable
 	for _, k := range kept {
 		if k.weight == 0 {
 			continue
@@ -108,38 +165,47 @@ func (s *Sampler) Sample(logits []float32) (int32, error) {
 			break
 		}
 	}
-	return last, nil // the last one also takes what rounding leaves over
+	return last // the last one also takes what rounding leaves over
 }
 
-// check returns the index of the largest logit, the first of equals.
-func check(logits []float32) (int, error) {
+var errEmpty = errors.New("logits: empty, want one per token of the vocabulary")
+
+// first returns the index of the first NaN, else of the first largest logit, or -1 where there are none.
+func first(logits []float32) int {
+	if len(logits) == 0 {
+		return -1
+	}
 	best := 0
 	for i, v := range logits {
 		if v != v {
-			return 0, fmt.Errorf("logits: token %d of %d is NaN, want finite numbers: the weights or the precision are broken", i, len(logits))
+			return i
 		}
 		if v > logits[best] {
 			best = i
 		}
 	}
+	return best
+}
+
+// check reports a largest logit that is not finite. It does not know how many there are, as Pick does not.
+func check(largest float32, id int32) error {
 	switch {
-	case len(logits) == 0:
-		return 0, errors.New("logits: empty, want one per token of the vocabulary")
-	case math.IsInf(float64(logits[best]), 1):
-		return 0, fmt.Errorf("logits: token %d of %d is +Inf, want finite numbers: the weights or the precision are broken", best, len(logits))
-	case math.IsInf(float64(logits[best]), -1):
-		return 0, fmt.Errorf("logits: all %d are -Inf, want at least one token that can be drawn", len(logits))
+	case largest != largest:
+		return fmt.Errorf("logits: token %d is NaN, want finite numbers: the weights or the precision are broken", id)
+	case math.IsInf(float64(largest), 1):
+		return fmt.Errorf("logits: token %d is +Inf, want finite numbers: the weights or the precision are broken", id)
+	case math.IsInf(float64(largest), -1):
+		return errors.New("logits: all are -Inf, want at least one token that can be drawn")
 	}
-	return best, nil
+	return nil
 }
 
 // negligible is where exp is not worth computing: 262144 tokens of weight e^-50 together are 5e-17, less than the rounding
 // of a float64 sum that contains 1.
 const negligible = -50
 
-// weigh fills s.kept with the top_k candidates and their weights exp((logit-max)/temperature); it returns the sum of weights.
-func (s *Sampler) weigh(logits []float32, max float32) float64 {
-	s.choose(logits)
+// weigh gives the candidates s.kept their weights exp((logit-max)/temperature); it returns the sum of weights.
+func (s *Sampler) weigh(max float32) float64 {
 	total := 0.0
 	for i := range s.kept {
 		k := &s.kept[i]
@@ -169,8 +235,15 @@ func shed(c []candidate, limit float64) []candidate {
 // large k, where selection in place is.
 const heapLimit = 512
 
-// choose fills s.kept with exactly min(k, V) candidates.
+// choose fills s.kept with exactly min(k, V) candidates; in order where Pick gets them so, for draw depends on it.
 func (s *Sampler) choose(logits []float32) {
+	s.keep(logits)
+	if k := s.config.TopK; k > 0 && k <= MaxCandidates {
+		slices.SortFunc(s.kept, order)
+	}
+}
+
+func (s *Sampler) keep(logits []float32) {
 	k := s.config.TopK
 	if k <= 0 || k >= len(logits) || k > heapLimit {
 		s.kept = grow(s.kept, len(logits))

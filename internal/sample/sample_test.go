@@ -54,10 +54,10 @@ func TestBadLogits(t *testing.T) {
 		want   string
 	}{
 		{nil, "logits: empty"},
-		{[]float32{1, nan, 2}, "token 1 of 3 is NaN"},
-		{[]float32{nan}, "token 0 of 1 is NaN"},
-		{[]float32{-inf, -inf}, "all 2 are -Inf"},
-		{[]float32{0, inf}, "token 1 of 2 is +Inf"},
+		{[]float32{1, nan, 2}, "token 1 is NaN"},
+		{[]float32{nan}, "token 0 is NaN"},
+		{[]float32{-inf, -inf}, "all are -Inf"},
+		{[]float32{0, inf}, "token 1 is +Inf"},
 	} {
 		for _, config := range []Config{{}, {Temperature: 1, TopP: 1}, {Temperature: 1, TopP: 0.5, TopK: 1}} {
 			if _, err := New(config).Sample(c.logits); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -221,7 +221,8 @@ func TestSelection(t *testing.T) {
 			{Temperature: 1, TopP: 0.5}, {Temperature: 1, TopP: 0.99}, {Temperature: 2, TopP: 0.01}, {Temperature: 1, TopP: 0.7, TopK: 700},
 		} {
 			s := New(config)
-			total := s.weigh(logits, slices.Max(logits))
+			s.choose(logits)
+			total := s.weigh(slices.Max(logits))
 			kept := s.kept
 			if config.TopP < 1 {
 				kept = shed(kept, (1-config.TopP)*total/float64(len(kept)))

@@ -23,12 +23,7 @@ func prefix(c []candidate, budget float64) int {
 			lo = mid
 		}
 	}
-	slices.SortFunc(c[lo:hi], func(a, b candidate) int {
-		if a.before(b) {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(c[lo:hi], order)
 	for i := lo; i < hi; i++ {
 		if budget -= c[i].weight; budget <= 0 {
 			return i + 1

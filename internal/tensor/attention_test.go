@@ -47,10 +47,11 @@ func attentionCases() (cases []opCase) {
 		}
 	}
 	// A cache of 97 rows that is longer than the queries, written and read in one graph; one query of each of 3 sequences, or 5 and 40 of each of 2.
-	for _, d := range []DType{F32, F16} {
+	for _, d := range []DType{F32, F16, BF16, Q8_0} {
 		for _, n := range []int{1, 5, 40} {
 			cases = append(cases, opCase{op: OpAttention, build: func(b *bench) {
-				const rows, kv, dim = 97, 2, 24
+				const rows, kv = 97, 2
+				dim := max(24, d.Block())
 				sequences := map[bool]int{true: 3, false: 2}[n == 1]
 				cache := func() *Tensor {
 					ids := b.g.Ints(sequences * n)
@@ -72,13 +73,39 @@ func attentionCases() (cases []opCase) {
 		}
 	}
 	// Keys and values that are weights, in every type.
-	for _, d := range []DType{F32, F16, BF16} {
-		cases = append(cases, opCase{op: OpAttention, build: func(b *bench) {
-			b.in(7, 4, 24).Attention(b.w(d, 50, 2, 24), b.w(d, 50, 2, 24), b.spans([]int32{0, 50, 49, 50, 0, 1, 3, 35, 16, 32, 15, 33, 1, 49}), Attn{0.2, 1})
-			b.in(1, 4, 24).Attention(b.w(d, 50, 2, 24), b.w(d, 50, 2, 24), b.spans([]int32{7, 41}), Attn{0.2, 1})
-		}})
+	for _, d := range []DType{F32, F16, BF16, Q8_0} {
+		for _, dim := range []int{24, 32, 64, 96, 256} {
+			if dim%d.Block() != 0 {
+				continue
+			}
+			cases = append(cases, opCase{op: OpAttention, build: func(b *bench) {
+				b.in(7, 4, dim).Attention(b.w(d, 50, 2, dim), b.w(d, 50, 2, dim), b.spans([]int32{0, 50, 49, 50, 0, 1, 3, 35, 16, 32, 15, 33, 1, 49}), Attn{0.2, 1})
+				b.in(1, 4, dim).Attention(b.w(d, 50, 2, dim), b.w(d, 50, 2, dim), b.spans([]int32{7, 41}), Attn{0.2, 1})
+			}})
+		}
 	}
 	return cases
+}
+
+// Attention to keys and values in a narrow type is, to the bit, attention to what they are as floats.
+func TestAttentionReadsExactly(t *testing.T) {
+	for _, d := range []DType{F16, BF16, Q8_0} {
+		for _, n := range []int{1, 3, 40} {
+			for _, dim := range []int{32, 64, 160} {
+				b := newBench(t, open(t, 2))
+				k, v, q := b.w(d, 70, 2, dim), b.w(d, 70, 2, dim), b.in(n, 4, dim)
+				wideOf := func(w *Tensor) *Tensor { return b.g.Floats(w.shape...).SetFloats(w.Values()) }
+				var spans []int32
+				for i := range n {
+					spans = append(spans, int32(i%7), int32(30+i))
+				}
+				narrow := q.Attention(k, v, b.spans(spans), Attn{0.2, 1})
+				wide := q.Attention(wideOf(k), wideOf(v), b.spans(spans), Attn{0.2, 1})
+				b.run(narrow, wide)
+				equalBits(t, fmt.Sprintf("%v, %d queries of %d", d, n, dim), narrow.Values(), wide.Values())
+			}
+		}
+	}
 }
 
 // The fused operation and the product, softmax and product that it stands for give the same.

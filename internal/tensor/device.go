@@ -93,12 +93,15 @@ type storage struct {
 	use  Use    // what the ledger has of it
 }
 
-var ggmlTypes = [...]ggml.Type{F32: ggml.F32, F16: ggml.F16, BF16: ggml.BF16, I32: ggml.I32}
+var ggmlTypes = [...]ggml.Type{F32: ggml.F32, F16: ggml.F16, BF16: ggml.BF16, I32: ggml.I32, Q8_0: ggml.Q8_0}
 
 // Alloc gives a weight memory of its own, with undefined contents. Earlier memory is released.
 func (d *Device) Alloc(t *Tensor, dtype DType) error {
 	if !t.IsWeight() {
 		fail(OpLeaf, "storage for a node of a graph")
+	}
+	if err := dtype.fits(t); err != nil {
+		return err
 	}
 	if d.group != nil {
 		d = d.group.member(t.Name)
@@ -121,11 +124,14 @@ func (d *Device) Alloc(t *Tensor, dtype DType) error {
 // Map lets a weight use data (row-major, little-endian, never written) in place
 // if the device can; otherwise the data is copied. data must outlive the weight.
 func (d *Device) Map(t *Tensor, dtype DType, data []byte) error {
-	if len(data) != t.Numel()*dtype.Size() {
+	if err := dtype.fits(t); err != nil {
+		return err
+	}
+	if len(data) != dtype.Bytes(t.Numel()) {
 		return fmt.Errorf("%s: %d bytes for %v %v", t.Name, len(data), dtype, t.shape)
 	}
 	p := uintptr(unsafe.Pointer(&data[0]))
-	if p%uintptr(dtype.Size()) != 0 || d.Async() {
+	if p%uintptr(dtypes[dtype].align) != 0 || d.Async() {
 		if err := d.Alloc(t, dtype); err != nil {
 			return err
 		}
@@ -141,6 +147,14 @@ func (d *Device) Map(t *Tensor, dtype DType, data []byte) error {
 		s.buf = d.b.Wrap(unsafe.Add(unsafe.Pointer(&data[0]), -off), len(data)+off+64)
 	}
 	t.attach(s, dtype, off)
+	return nil
+}
+
+// fits reports rows that are no whole number of blocks.
+func (d DType) fits(t *Tensor) error {
+	if t.Dim(-1)%d.Block() != 0 {
+		return fmt.Errorf("%s: %v is stored in blocks of %d; rows of %d elements are no multiple of that", t.Name, d, d.Block(), t.Dim(-1))
+	}
 	return nil
 }
 
@@ -173,7 +187,7 @@ func (t *Tensor) Loaded() bool { return t.store != nil }
 
 // Bytes copies the value of a weight, row-major and little-endian.
 func (t *Tensor) Bytes() []byte {
-	out := make([]byte, t.Numel()*t.dtype.Size())
+	out := make([]byte, t.dtype.Bytes(t.Numel()))
 	t.ReadBytes(out, 0)
 	return out
 }
@@ -183,7 +197,7 @@ func (t *Tensor) ReadBytes(out []byte, offset int) {
 	if t.store == nil {
 		fail(OpLeaf, "weight %q has no storage", t.Name)
 	}
-	if offset < 0 || offset+len(out) > t.Numel()*t.dtype.Size() {
+	if offset < 0 || offset+len(out) > t.dtype.Bytes(t.Numel()) {
 		fail(OpLeaf, "weight %q: %d bytes at %d of %v %v", t.Name, len(out), offset, t.dtype, t.shape)
 	}
 	if t.store.dev.planning {
@@ -194,7 +208,7 @@ func (t *Tensor) ReadBytes(out []byte, offset int) {
 
 // SetBytes sets the value of a weight that has memory of its own.
 func (t *Tensor) SetBytes(data []byte) {
-	if len(data) != t.Numel()*t.dtype.Size() {
+	if len(data) != t.dtype.Bytes(t.Numel()) {
 		fail(OpLeaf, "weight %q: %d bytes for %v %v", t.Name, len(data), t.dtype, t.shape)
 	}
 	t.WriteBytes(data, 0)
@@ -202,7 +216,7 @@ func (t *Tensor) SetBytes(data []byte) {
 
 // WriteBytes sets the bytes of a weight from offset on.
 func (t *Tensor) WriteBytes(data []byte, offset int) {
-	if t.store == nil || offset < 0 || offset+len(data) > t.Numel()*t.dtype.Size() {
+	if t.store == nil || offset < 0 || offset+len(data) > t.dtype.Bytes(t.Numel()) {
 		fail(OpLeaf, "weight %q: %d bytes at %d for %v %v", t.Name, len(data), offset, t.dtype, t.shape)
 	}
 	if t.store.keep != nil {

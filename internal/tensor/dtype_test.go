@@ -97,6 +97,47 @@ func TestRoundToNearestEven(t *testing.T) {
 	}
 }
 
+// Blocks: the size, the rounding, blocks of zeros, and what is no whole block.
+func TestQ8Blocks(t *testing.T) {
+	if got := Q8_0.Bytes(96); got != 3*34 {
+		t.Errorf("96 elements take %d bytes, want 102", got)
+	}
+	in := make([]float32, 3*32)
+	for i := range 32 {
+		in[i] = float32(i)*8 - 124      // up to 124: d = 124/127 in F16
+		in[64+i] = float32(i%3-1) * 254 // d = 2 exactly
+	}
+	data := FromFloats(Q8_0, in)
+	out := make([]float32, len(in))
+	ToFloats(Q8_0, data, out)
+	d := float32(half(binary.LittleEndian.Uint16(data)))
+	if want := 124.0 / 127; math.Abs(float64(d)-want) > want/2048 {
+		t.Errorf("got the unit %g, want %g", d, want)
+	}
+	for i, x := range out {
+		switch {
+		case i >= 32 && x != in[i]:
+			t.Errorf("element %d: got %g, want %g", i, x, in[i])
+		case i < 32 && (math.Abs(float64(x-in[i])) > float64(d)*0.57 || x != d*float32(int8(data[2+i]))): // half a unit, and d's own rounding 127 times
+			t.Errorf("element %d: got %g of %d units, want %g", i, x, int8(data[2+i]), in[i])
+		}
+	}
+	if err := caught(func() { FromFloats(Q8_0, in[:33]) }); err == nil {
+		t.Error("33 elements were stored in blocks of 32")
+	}
+	if err := caught(func() { Q8_0.Size() }); err == nil {
+		t.Error("an element of a block has a size")
+	}
+	dev := open(t, 1)
+	w := Param(2, 48)
+	w.Name = "w"
+	for _, err := range []error{dev.Alloc(w, Q8_0), dev.Map(w, Q8_0, make([]byte, 102))} {
+		if err == nil || err.Error() != "w: Q8_0 is stored in blocks of 32; rows of 48 elements are no multiple of that" {
+			t.Errorf("rows of a block and a half: got %v", err)
+		}
+	}
+}
+
 func TestFloatsOfIntegers(t *testing.T) {
 	if err := caught(func() { ToFloats(I32, make([]byte, 4), make([]float32, 1)) }); err == nil {
 		t.Error("integers were read as floats")

@@ -183,6 +183,13 @@ var wrong = []struct {
 	{OpClip, "a loss of integers", func(b *bench) { b.w(F32, 2).Clip(b.in(2), b.ids(9, 2), b.in(7)) }},
 	{OpClip, "hyperparameters", func(b *bench) { b.w(F32, 2).Clip(b.in(2), b.in(2), b.in(6)) }},
 	{OpClip, "hyperparameters of integers", func(b *bench) { b.w(F32, 2).Clip(b.in(2), b.in(2), b.ids(9, 7)) }},
+	{OpReshape, "through blocks", func(b *bench) { b.w(Q8_0, 3, 64).SetRows(b.ids(3, 1), b.in(1, 64)).Reshape(3, 4, 16) }},
+	{OpTopK, "none", func(b *bench) { b.in(2, 3).TopK(0) }},
+	{OpTopK, "more than there are", func(b *bench) { b.in(2, 3).TopK(4) }},
+	{OpTopK, "too many", func(b *bench) { b.in(2, 3000).TopK(MaxTopK + 1) }},
+	{OpTopK, "axes", func(b *bench) { b.in(3).TopK(1) }},
+	{OpTopK, "integers", func(b *bench) { b.g.Ints(2, 3).TopK(1) }},
+	{OpTopK, "ids that a float cannot tell apart", func(b *bench) { b.g.Floats(1, 1<<24).TopK(1) }},
 }
 
 func (b *bench) attention(n int, q, k, v []int, sequences int) {

@@ -87,7 +87,7 @@ var lowerings = [...]lowering{
 		return attention(c, ggml.AttentionBack, t, s)
 	},
 	OpPart: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		return c.View(s[0], ne(t.shape), F32.Size(), t.Attr.(int)*F32.Size())
+		return c.View(s[0], ne(t.shape), F32.Bytes(1), F32.Bytes(t.Attr.(int)))
 	},
 	OpCrossEntropy:     custom(ggml.CrossEntropy),
 	OpCrossEntropyBack: custom(ggml.CrossEntropyBack),
@@ -111,6 +111,7 @@ var lowerings = [...]lowering{
 	OpClip: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return c.CustomInPlace(ggml.Clip, s[0], ggml.Params{}, s[1:]...)
 	},
+	OpTopK: custom(ggml.TopK),
 }
 
 // custom lowers to a kernel whose only parameter, if any, is a float or a flag in Attr.
@@ -139,7 +140,8 @@ var (
 	floats32 = []DType{F32}
 	integers = []DType{I32}
 	stored   = []DType{F32, F16, BF16}
-	anything = []DType{F32, F16, BF16, I32}
+	cached   = []DType{F32, F16, BF16, Q8_0}
+	anything = []DType{F32, F16, BF16, I32, Q8_0}
 )
 
 // operandTypes are the types that an operation reads, by position of the operand;
@@ -153,8 +155,8 @@ var operandTypes = [numOps][][]DType{
 	OpRows:             {stored, integers},
 	OpRowsBack:         {nil, integers},
 	OpZeros:            {anything},
-	OpSetRows:          {{F32, F16}, integers},
-	OpAttention:        {nil, stored, stored, integers},
+	OpSetRows:          {cached, integers},
+	OpAttention:        {nil, cached, cached, integers},
 	OpAttentionBack:    {nil, nil, nil, integers},
 	OpCrossEntropy:     {nil, integers},
 	OpCrossEntropyBack: {nil, integers},

@@ -203,8 +203,8 @@ func (t *Tensor) RoPE(pos *Tensor, r *RoPE) *Tensor {
 // Reshape returns t with another shape of as many elements.
 func (t *Tensor) Reshape(shape ...int) *Tensor {
 	checkShape(OpReshape, shape)
-	if numel(shape) != t.Numel() {
-		fail(OpReshape, "%v to %v", t.shape, shape)
+	if numel(shape) != t.Numel() || shape[len(shape)-1]%t.dtype.Block() != 0 {
+		fail(OpReshape, "%v %v to %v", t.dtype, t.shape, shape)
 	}
 	r := node(OpReshape, nil, shape, t)
 	r.dtype = t.dtype
@@ -251,7 +251,7 @@ func (after *Tensor) Zeros(shape ...int) *Tensor { return node(OpZeros, nil, sha
 
 // SetRows writes the rows of src (N, C) into t (S, C) at ids (N), in place, and
 // returns t as it then is; readers must use the result. t is a weight (a cache,
-// F32 or F16), [Tensor.Zeros], or the result of SetRows.
+// of any type but integers), [Tensor.Zeros], or the result of SetRows.
 func (t *Tensor) SetRows(ids, src *Tensor) *Tensor {
 	wantInts(OpSetRows, ids)
 	wantFloats(OpSetRows, src)
@@ -325,4 +325,19 @@ func (t *Tensor) Dropout(seed *Tensor, m Mask) *Tensor {
 		fail(OpDropout, "probability %g: 0 ≤ p < 1 wanted; %d integers of seed, 2 wanted", m.P, seed.Numel())
 	}
 	return node(OpDropout, m, t.shape, t, seed)
+}
+
+// MaxTopK bounds the k of [Tensor.TopK].
+const MaxTopK = 1024
+
+// TopK gives the k largest elements of each row of t (N, V), which are logits, and
+// their ids: (N, 2, k), in the first half the elements, largest first, ties by
+// lowest id, in the second the ids as floats, exact since V < 2^24 is wanted. NaN
+// counts as larger than all numbers, so that broken weights show.
+func (t *Tensor) TopK(k int) *Tensor {
+	wantFloats(OpTopK, t)
+	if len(t.shape) != 2 || k < 1 || k > min(MaxTopK, t.shape[1]) || t.shape[1] >= 1<<24 {
+		fail(OpTopK, "%d of %v: 1 to %d wanted, of rows of at least as many and less than 2^24", k, t.shape, MaxTopK)
+	}
+	return node(OpTopK, nil, []int{t.shape[0], 2, k}, t)
 }

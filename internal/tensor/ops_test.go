@@ -207,8 +207,15 @@ var opCases = func() (cases []opCase) {
 			add(OpSetRows, func(b *bench) {
 				ids := func() *Tensor { return b.g.Ints(2).SetInts([]int32{int32(n), 0}) }
 				b.in(1).Zeros(n+1, c).SetRows(ids(), b.in(2, c)).SetRows(b.ids(n+1, 1), b.in(1, c))
-				for _, d := range []DType{F32, F16} {
+				for _, d := range []DType{F32, F16, BF16} {
 					b.w(d, n+1, c).SetRows(ids(), b.in(2, c))
+				}
+				b.w(Q8_0, n+1, 32*c).SetRows(ids(), b.in(2, 32*c))
+			})
+			add(OpTopK, func(b *bench) {
+				for _, k := range []int{1, c/2 + 1, c} {
+					b.in(n, c).TopK(k)
+					b.in(n, 3*c).Mul(b.g.Floats(3 * c).SetFloats(make([]float32, 3*c))).TopK(k) // zeros of both signs
 				}
 			})
 			add(OpCrossEntropy, func(b *bench) { b.in(n, c).CrossEntropy(b.targets(c, n)) })
@@ -292,6 +299,9 @@ var opCases = func() (cases []opCase) {
 			b.in(2, 6, 24, n).TMatMul(b.in(2, 6, 24, 17))
 			b.in(6, 24, n).TMatMul(b.in(2, 24, 17))
 		})
+	}
+	for _, k := range []int{1, 50, 1000, MaxTopK} {
+		add(OpTopK, func(b *bench) { b.in(3, 5000).TopK(k) })
 	}
 	return append(cases, attentionCases()...)
 }()

@@ -74,13 +74,15 @@ func TestProgramErrors(t *testing.T) {
 		{"integers where F32 is read", `"late.weight" is I32, [F32] wanted`, late(I32, func(b *bench, w *Tensor) *Tensor { return b.in(2, 3).Add(w) })},
 		{"integers in a product", `"late.weight" is I32`, late(I32, func(b *bench, w *Tensor) *Tensor { return b.in(1, 3).MatMulT(w) })},
 		{"a table of integers", `"late.weight" is I32`, late(I32, func(b *bench, w *Tensor) *Tensor { return w.Rows(b.ids(2, 2)) })},
-		{"a BF16 cache", `"late.weight" is BF16, [F32 F16] wanted`, late(BF16, func(b *bench, w *Tensor) *Tensor { return w.SetRows(b.ids(2, 1), b.in(1, 3)) })},
+		{"a cache of integers", `"late.weight" is I32, [F32 F16 BF16 Q8_0] wanted`, late(I32, func(b *bench, w *Tensor) *Tensor { return w.SetRows(b.ids(2, 1), b.in(1, 3)) })},
 		{"a cache that was F32 when built", `"late.weight" is F16, it was F32`, late(F16, func(b *bench, w *Tensor) *Tensor {
 			return w.SetRows(b.ids(2, 1), b.in(1, 3)).Scale(2)
 		})},
 		{"keys and values of two types", "keys are F32, values F16", func(b *bench) *Tensor {
 			return b.in(2, 1, 4).Attention(b.w(F32, 2, 1, 4), b.w(F16, 2, 1, 4), b.spans([]int32{0, 1, 0, 2}), Attn{1, 1})
 		}},
+		{"blocks in a product", `"w" is Q8_0, [F32 F16 BF16] wanted`, func(b *bench) *Tensor { return b.in(2, 32).MatMulT(b.w(Q8_0, 3, 32)) }},
+		{"a table of blocks", `"w" is Q8_0, [F32 F16 BF16] wanted`, func(b *bench) *Tensor { return b.w(Q8_0, 3, 32).Rows(b.ids(3, 2)) }},
 		{"a sum in BF16", `"late.weight" is BF16`, late(BF16, func(b *bench, w *Tensor) *Tensor {
 			return b.in(2, 3).Accumulate(w, b.g.Floats(1).SetFloats([]float32{1}))
 		})},

@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -137,10 +138,36 @@ var references = map[Op]reference{
 		return y
 	},
 	OpZeros: func(t *Tensor, s [][]float64) []float64 { return make([]float64, t.Numel()) },
+	OpTopK: func(t *Tensor, s [][]float64) []float64 {
+		v, k := t.Src[0].shape[1], t.shape[2]
+		var y []float64
+		for n := range t.shape[0] {
+			row := s[0][n*v : (n+1)*v]
+			ids := make([]int, v)
+			for i := range ids {
+				ids[i] = i
+			}
+			slices.SortStableFunc(ids, func(a, b int) int { return cmp.Compare(row[b], row[a]) })
+			for _, id := range ids[:k] {
+				y = append(y, row[id])
+			}
+			for _, id := range ids[:k] {
+				y = append(y, float64(id))
+			}
+		}
+		return y
+	},
 	OpSetRows: func(t *Tensor, s [][]float64) []float64 {
 		y, c := slices.Clone(s[0]), t.shape[1]
 		for i, x := range s[2] {
-			y[int(s[1][i/c])*c+i%c] = rounded(t.dtype, x)
+			row := y[int(s[1][i/c])*c:]
+			if t.dtype == Q8_0 {
+				if i%32 == 0 {
+					copy(row[i%c:], quantized(s[2][i:i+32]))
+				}
+				continue
+			}
+			row[i%c] = rounded(t.dtype, x)
 		}
 		return y
 	},
@@ -322,6 +349,18 @@ func rounded(d DType, x float64) float64 {
 	var out [1]float32
 	ToFloats(d, FromFloats(d, []float32{float32(x)}), out[:])
 	return float64(out[0])
+}
+
+// quantized is a block of 32 after storage in Q8_0.
+func quantized(x []float64) []float64 {
+	largest, y := 0.0, make([]float64, len(x))
+	for _, x := range x {
+		largest = max(largest, math.Abs(x))
+	}
+	for i, x := range x {
+		y[i] = math.RoundToEven(x*127/max(largest, 1e-30)) * rounded(F16, largest/127)
+	}
+	return y
 }
 
 // product is a·b over the last two axes, either read transposed; leading axes of b are shared by groups of a's.

@@ -23,23 +23,36 @@ import (
 // DType is the type of a tensor's elements.
 type DType uint8
 
-// Element types. Everything computed is F32; weights may be stored in F16 or BF16.
+// Element types. Everything computed is F32; weights may be stored in F16 or BF16, caches also in Q8_0.
 const (
 	F32 DType = iota
 	F16
 	BF16
 	I32
+	Q8_0 // blocks of 32 elements d·q: d in F16, then 32 q of 8 bits (GGML's block_q8_0)
 )
 
 var dtypes = [...]struct {
-	name string
-	size int
-}{F32: {"F32", 4}, F16: {"F16", 2}, BF16: {"BF16", 2}, I32: {"I32", 4}}
+	name         string
+	block, bytes int // elements that are stored together, and their size
+	align        int // of the first byte
+}{F32: {"F32", 1, 4, 4}, F16: {"F16", 1, 2, 2}, BF16: {"BF16", 1, 2, 2}, I32: {"I32", 1, 4, 4}, Q8_0: {"Q8_0", 32, 34, 2}}
 
 func (d DType) String() string { return dtypes[d].name }
 
-// Size is the number of bytes of one element.
-func (d DType) Size() int { return dtypes[d].size }
+// Size is the number of bytes of one element, of types that are not stored in blocks.
+func (d DType) Size() int {
+	if d.Block() != 1 {
+		fail(OpLeaf, "elements of %v have no size of their own", d)
+	}
+	return dtypes[d].bytes
+}
+
+// Block is the number of elements that are stored together, usually 1; the last axis of a tensor is a multiple of it.
+func (d DType) Block() int { return dtypes[d].block }
+
+// Bytes is the number of bytes of n elements, of whole blocks.
+func (d DType) Bytes(n int) int { return n / dtypes[d].block * dtypes[d].bytes }
 
 // Op names an operation. The autograd rules and the lowering are tables by it.
 type Op uint8
@@ -80,12 +93,13 @@ const (
 	OpSquareSum                  // SquareSum
 	OpAddDot                     // AddDot
 	OpClip                       // Clip
+	OpTopK                       // TopK
 	numOps
 )
 
 var opNames = [...]string{"leaf", "add", "mul", "scale", "matmul_t", "matmul", "t_matmul", "rms_norm", "rms_norm_back", "rms_norm_back_w",
 	"swiglu", "swiglu_back_gate", "softmax", "softmax_back", "rope_table", "rope", "reshape", "permute", "rows", "rows_back",
-	"zeros", "set_rows", "attention", "attention_back", "part", "cross_entropy", "cross_entropy_back", "sum_to", "dropout", "accumulate", "adamw", "square_sum", "add_dot", "clip"}
+	"zeros", "set_rows", "attention", "attention_back", "part", "cross_entropy", "cross_entropy_back", "sum_to", "dropout", "accumulate", "adamw", "square_sum", "add_dot", "clip", "top_k"}
 
 func (o Op) String() string { return opNames[o] }
 

@@ -29,7 +29,7 @@ func (t *Tensor) Read(out []float32) {
 	case t.dtype == F32:
 		t.prog.dev.b.Get(t.prog.lowered[t], asBytes(out), 0)
 	default:
-		data := make([]byte, t.Numel()*t.dtype.Size())
+		data := make([]byte, t.dtype.Bytes(t.Numel()))
 		t.prog.dev.b.Get(t.prog.lowered[t], data, 0)
 		ToFloats(t.dtype, data, out)
 	}
@@ -60,7 +60,7 @@ func asBytes(v []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), len(v)*4)
 }
 
-// ToFloats converts little-endian elements of dtype (F32, F16, BF16) to float32, exactly.
+// ToFloats converts little-endian elements of dtype (F32, F16, BF16, whole blocks of Q8_0) to float32, exactly.
 func ToFloats(dtype DType, data []byte, out []float32) {
 	switch dtype {
 	case F32:
@@ -73,19 +73,32 @@ func ToFloats(dtype DType, data []byte, out []float32) {
 		for i := range out {
 			out[i] = halfToFloat(uint16(data[2*i]) | uint16(data[2*i+1])<<8)
 		}
+	case Q8_0:
+		for i := range out {
+			b := data[i/32*34:]
+			out[i] = halfToFloat(uint16(b[0])|uint16(b[1])<<8) * float32(int8(b[2+i%32]))
+		}
 	default:
 		fail(OpLeaf, "%v as floats", dtype)
 	}
 }
 
-// FromFloats converts to little-endian elements of dtype, rounding to nearest even.
+// FromFloats converts to little-endian elements of dtype, rounding to nearest even; to Q8_0, of whole blocks, as [quantize] does.
 func FromFloats(dtype DType, v []float32) []byte {
-	if dtype == F32 {
-		out := make([]byte, 4*len(v))
+	out := make([]byte, dtype.Bytes(len(v)))
+	switch dtype {
+	case F32:
 		copy(out, asBytes(v))
 		return out
+	case Q8_0:
+		if len(v)%32 != 0 {
+			fail(OpLeaf, "%d floats in blocks of 32", len(v))
+		}
+		for i := 0; i < len(v); i += 32 {
+			quantize(out[i/32*34:], v[i:i+32])
+		}
+		return out
 	}
-	out := make([]byte, 2*len(v))
 	for i, x := range v {
 		var h uint16
 		if dtype == BF16 {
@@ -96,6 +109,23 @@ func FromFloats(dtype DType, v []float32) []byte {
 		out[2*i], out[2*i+1] = byte(h), byte(h>>8)
 	}
 	return out
+}
+
+// quantize writes one block of Q8_0 as GGML's quantize_row_q8_0 does: d = max|x|/127, q = x/d to the nearest integer, halves away from zero.
+func quantize(block []byte, v []float32) {
+	largest := float32(0)
+	for _, x := range v {
+		largest = max(largest, float32(math.Abs(float64(x))))
+	}
+	d, inverse := largest/127, float32(0)
+	if d != 0 {
+		inverse = 1 / d
+	}
+	h := floatToHalf(d)
+	block[0], block[1] = byte(h), byte(h>>8)
+	for i, x := range v {
+		block[2+i] = byte(int8(math.Round(float64(x * inverse))))
+	}
 }
 
 func floatToBF16(f float32) uint16 {
