@@ -4,6 +4,7 @@ package ggml
 // #include <dlfcn.h>
 // #include "cggml.h"
 // #include "cuda.h"
+// #include "kernels.h"
 // static const lg_cuda_api *lg_api(void *handle) {
 //   lg_cuda_entry entry = (lg_cuda_entry)dlsym(handle, "litgpt_cuda");
 //   return entry ? entry() : NULL;
@@ -16,6 +17,7 @@ package ggml
 // static struct ggml_backend *lg_backend(const lg_cuda_api *a, lg_cuda *d) { return a->backend(d); }
 // static void lg_memory(const lg_cuda_api *a, lg_cuda *d, size_t *free, size_t *total) { a->memory(d, free, total); }
 // static bool lg_supports(const lg_cuda_api *a, lg_cuda *d, struct ggml_tensor *t) { return a->supports(d, t); }
+// static int64_t lg_scratch(const lg_cuda_api *a, int kernel, struct ggml_tensor **src, void *params) { return a->scratch(kernel, (const struct ggml_tensor *const *)src, params); }
 // static lg_cuda_program *lg_compile(const lg_cuda_api *a, lg_cuda *d, struct ggml_cgraph *g) { return a->compile(d, g); }
 // static void lg_free_program(const lg_cuda_api *a, lg_cuda_program *p) { a->free_program(p); }
 // static const char *lg_run(const lg_cuda_api *a, lg_cuda_program *p) { return a->run(p); }
@@ -131,6 +133,20 @@ func failure(message *C.char) error {
 func (c *cuda) close() { C.lg_close(c.api, c.p) }
 
 func (c *cuda) supports(t Tensor) bool { return bool(C.lg_supports(c.api, c.p, t.p)) }
+
+// Scratch is how many floats of scratch memory a kernel wants for these operands, as its last one.
+func (b *Backend) Scratch(k Kernel, p Params, src ...Tensor) int {
+	if b.cuda == nil {
+		return 0
+	}
+	var args [9]*C.struct_ggml_tensor
+	for i, s := range src {
+		args[i] = s.p
+	}
+	params := C.lg_params{}
+	*(*Params)(unsafe.Pointer(&params)) = p
+	return int(C.lg_scratch(b.cuda.api, C.int(k), &args[0], unsafe.Pointer(&params)))
+}
 
 func (c *cuda) set(t Tensor, data []byte, offset int) error {
 	return failure(C.lg_set(c.api, c.p, t.p, unsafe.Pointer(&data[0]), C.size_t(offset), C.size_t(len(data))))

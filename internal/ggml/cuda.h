@@ -51,6 +51,9 @@ typedef struct {
 	// supports says whether a node runs on the device: our kernel or GGML's.
 	bool (*supports)(lg_cuda *d, const struct ggml_tensor *node);
 
+	// scratch is how many floats of scratch memory a kernel of ours wants for these operands, as a last operand; 0: none is wanted.
+	int64_t (*scratch)(int kernel, const struct ggml_tensor *const *src, const void *params);
+
 	// compile prepares an allocated graph; NULL when there is no memory for it.
 	lg_cuda_program *(*compile)(lg_cuda *d, struct ggml_cgraph *graph);
 	void (*free_program)(lg_cuda_program *p);

@@ -72,40 +72,35 @@ var cudaLowerings = [numOps]func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Te
 	OpMatMul:  func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor { return p.product(t, 0, 1, s) },
 	OpTMatMul: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor { return p.product(t, 1, 1, s) },
 	OpRMSNormBackW: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		c := t.Dim(-1)
-		return p.ctx.Custom(ggml.RMSNormBackW, ne(t.shape), ggml.Params{F: [4]float32{float32(t.Attr.(float64))}},
-			append(s, p.scratch(t.Src[0].Numel()/c+columnParts*c))...)
+		return p.withScratch(ggml.RMSNormBackW, t, ggml.Params{F: [4]float32{float32(t.Attr.(float64))}}, s)
 	},
 	OpSquareSum: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		return p.ctx.Custom(ggml.SquareSum, ne(t.shape), ggml.Params{I: [6]int64{int64(len(s) - 1)}}, append(s, p.scratch(2*sumParts))...)
+		return p.withScratch(ggml.SquareSum, t, ggml.Params{I: [6]int64{int64(len(s) - 1)}}, s)
 	},
 	OpAddDot: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		return p.ctx.CustomInPlace(ggml.AddDot, s[0], ggml.Params{}, append(s[1:], p.scratch(2*sumParts))...)
+		return p.ctx.CustomInPlace(ggml.AddDot, s[0], ggml.Params{}, append(s[1:], p.scratch(ggml.AddDot, ggml.Params{}, s))...)
 	},
 	OpAttention: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		q := t.Src[0]
-		return p.attention(ggml.Attention, t, append(s, p.scratch(attentionScratch(q.shape[0], q.shape[1], q.shape[2], t.Attr.(Attn).Sequences))))
+		return p.withScratch(ggml.Attention, t, p.attention(t), s)
 	},
 	OpAttentionBack: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		q := t.Src[0]
-		return p.attention(ggml.AttentionBack, t, append(s, p.scratch(2*q.shape[0]*q.shape[1])))
+		return p.withScratch(ggml.AttentionBack, t, p.attention(t), s)
 	},
 }
 
-// In how many parts sums are made that need a second step: SUM_PARTS and PARTS in kernels.cu.
-const (
-	sumParts    = 1024
-	columnParts = 64
-)
-
-func (p *Program) attention(k ggml.Kernel, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+func (p *Program) attention(t *Tensor) ggml.Params {
 	a := t.Attr.(Attn)
-	return p.ctx.Custom(k, ne(t.shape), ggml.Params{F: [4]float32{float32(a.Scale)}, I: [6]int64{int64(a.Sequences), int64(ggmlTypes[p.cuda.compute])}}, s...)
+	return ggml.Params{F: [4]float32{float32(a.Scale)}, I: [6]int64{int64(a.Sequences), int64(ggmlTypes[p.cuda.compute])}}
 }
 
-// scratch is memory of n floats that holds nothing.
-func (p *Program) scratch(n int) ggml.Tensor {
-	return p.ctx.Custom(ggml.Scratch, ne([]int{max(n, 1)}), ggml.Params{})
+// withScratch is a kernel with its scratch memory.
+func (p *Program) withScratch(k ggml.Kernel, t *Tensor, params ggml.Params, s []ggml.Tensor) ggml.Tensor {
+	return p.ctx.Custom(k, ne(t.shape), params, append(s, p.scratch(k, params, s))...)
+}
+
+// scratch is memory that holds nothing, as much as the kernel wants for its operands.
+func (p *Program) scratch(k ggml.Kernel, params ggml.Params, s []ggml.Tensor) ggml.Tensor {
+	return p.ctx.Custom(ggml.Scratch, ne([]int{max(1, p.dev.b.Scratch(k, params, s...))}), ggml.Params{})
 }
 
 // product lowers a product of which both operands get one type: the stored one's, or the graph's.
@@ -132,6 +127,3 @@ func (p *Program) as(to DType, t *Tensor, n ggml.Tensor) ggml.Tensor {
 	p.cuda.converted[key] = converted{c, p.cuda.count}
 	return c
 }
-
-// attentionScratch is for how many floats of scratch memory attention asks.
-func attentionScratch(n, heads, dim, sequences int) int { return 1 }

@@ -78,7 +78,12 @@ __global__ void sum_parts(float *y, const float *part, int64_t parts, int64_t c)
 	for (int64_t k = 0; k < parts; k++) t += part[k * c + i];
 	y[i] = t;
 }
-// src: x (N, C), dy (N, C), scratch (N + PARTS·C).
+LG_SCRATCH_SIZE(lg_cuda_rms_norm_back_w_scratch) {
+	(void)p;
+	int64_t c = src[0]->ne[0];
+	return elements(src[0]) / c + PARTS * c;
+}
+// src: x (N, C), dy (N, C), scratch.
 LG_LAUNCHER(lg_cuda_rms_norm_back_w) {
 	int64_t c = dst->ne[0], n = elements(dst->src[0]) / c;
 	float *rstd = out(dst->src[2]), *part = rstd + n;
@@ -316,14 +321,19 @@ __global__ void add_parts(float *y, const double *part, const float *total, cons
 	if (total && b != 0) t += b * pair(total);
 	set_pair(y, t);
 }
-// src: x, a sum to begin with if i[0], scratch (2·SUM_PARTS floats).
+LG_SCRATCH_SIZE(lg_cuda_sum_scratch) {
+	(void)src;
+	(void)p;
+	return 2 * SUM_PARTS;
+}
+// src: x, a sum to begin with if i[0], scratch.
 LG_LAUNCHER(lg_cuda_square_sum) {
 	const float *x = f32(dst->src[0]);
 	double *part = (double *)dst->src[p->i[0] ? 2 : 1]->data;
 	LAUNCH(dot_part, SUM_PARTS, BLOCK, 0, s, part, x, x, elements(dst->src[0]));
 	LAUNCH(add_parts, 1, BLOCK, 0, s, out(dst), (const double *)part, p->i[0] ? f32(dst->src[1]) : (const float *)nullptr, (const float *)nullptr);
 }
-// In place: dst = beta·dst + Σ x·y; src: dst, x, y, beta (1), scratch (2·SUM_PARTS floats).
+// In place: dst = beta·dst + Σ x·y; src: dst, x, y, beta (1), scratch.
 LG_LAUNCHER(lg_cuda_add_dot) {
 	(void)p;
 	ggml_tensor *const *a = dst->src;

@@ -5,6 +5,8 @@
 #include "launch.h"
 
 typedef void (*lg_launcher)(cudaStream_t s, const ggml_tensor *dst, const lg_params *p);
+// How many floats of scratch memory a kernel wants for its operands.
+typedef int64_t (*lg_scratch)(const ggml_tensor *const *src, const lg_params *p);
 
 // Threads of a block in kernels that reduce a row.
 enum { BLOCK = 256 };
@@ -15,7 +17,7 @@ static inline const float *f32(const ggml_tensor *t) { return (const float *)t->
 static inline const int32_t *i32(const ggml_tensor *t) { return (const int32_t *)t->data; }
 static inline float *out(const ggml_tensor *t) { return (float *)t->data; }
 
-#define LG_LAUNCHER(name) void name(cudaStream_t s, const ggml_tensor *dst, const lg_params *p)
+#define LG_LAUNCHER(name) extern "C" void name(cudaStream_t s, const ggml_tensor *dst, const lg_params *p)
 LG_LAUNCHER(lg_cuda_rms_norm);
 LG_LAUNCHER(lg_cuda_rms_norm_back);
 LG_LAUNCHER(lg_cuda_rms_norm_back_w);
@@ -38,6 +40,13 @@ LG_LAUNCHER(lg_cuda_add_dot);
 LG_LAUNCHER(lg_cuda_clip);
 LG_LAUNCHER(lg_cuda_matvec);
 LG_LAUNCHER(lg_cuda_convert);
+LG_LAUNCHER(lg_cuda_topk);
+
+#define LG_SCRATCH_SIZE(name) extern "C" int64_t name(const ggml_tensor *const *src, const lg_params *p)
+LG_SCRATCH_SIZE(lg_cuda_rms_norm_back_w_scratch);
+LG_SCRATCH_SIZE(lg_cuda_attention_scratch);
+LG_SCRATCH_SIZE(lg_cuda_attention_back_scratch);
+LG_SCRATCH_SIZE(lg_cuda_sum_scratch); // of square_sum and add_dot
 
 // The product needs the library's handle: dst (n, m) = op(src0)·op(src1)ᵀ, operands of one type (F32, BF16, F16), sums in float32.
 // An error's name, or NULL.

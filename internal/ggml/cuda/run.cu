@@ -47,33 +47,47 @@ struct lg_cuda {
 	char error[256];
 };
 
+extern "C" int64_t lg_attention_scratch(int64_t n, int64_t sequences, int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t rows);
+extern "C" int64_t lg_attention_back_scratch(int64_t n, int64_t heads);
+
+LG_SCRATCH_SIZE(lg_cuda_attention_scratch) {
+	const ggml_tensor *q = src[0], *k = src[1];
+	return lg_attention_scratch(q->ne[2], p->i[0], q->ne[1], k->ne[1], q->ne[0], k->ne[2]);
+}
+LG_SCRATCH_SIZE(lg_cuda_attention_back_scratch) {
+	(void)p;
+	return lg_attention_back_scratch(src[0]->ne[2], src[0]->ne[1]);
+}
+
 // The launchers by kernel; the product stands apart, since it needs the library's handle.
 static const struct {
 	int kernel;
 	lg_launcher launch;
+	lg_scratch scratch; // nullptr: none is wanted
 } launchers[] = {
-	{LG_RMS_NORM, lg_cuda_rms_norm},
-	{LG_RMS_NORM_BACK, lg_cuda_rms_norm_back},
-	{LG_RMS_NORM_BACK_W, lg_cuda_rms_norm_back_w},
-	{LG_SWIGLU, lg_cuda_swiglu},
-	{LG_SWIGLU_BACK_GATE, lg_cuda_swiglu_back_gate},
-	{LG_ROPE_TABLE, lg_cuda_rope_table},
-	{LG_ROPE, lg_cuda_rope},
-	{LG_ROWS_BACK, lg_cuda_rows_back},
-	{LG_ZERO, lg_cuda_zero},
-	{LG_ATTENTION, lg_cuda_attention},
-	{LG_ATTENTION_BACK, lg_cuda_attention_back},
-	{LG_CROSS_ENTROPY, lg_cuda_cross_entropy},
-	{LG_CROSS_ENTROPY_BACK, lg_cuda_cross_entropy_back},
-	{LG_SUM_TO, lg_cuda_sum_to},
-	{LG_DROPOUT, lg_cuda_dropout},
-	{LG_ACCUMULATE, lg_cuda_accumulate},
-	{LG_ADAMW, lg_cuda_adamw},
-	{LG_SQUARE_SUM, lg_cuda_square_sum},
-	{LG_ADD_DOT, lg_cuda_add_dot},
-	{LG_CLIP, lg_cuda_clip},
-	{LG_MATVEC, lg_cuda_matvec},
-	{LG_CONVERT, lg_cuda_convert},
+	{LG_RMS_NORM, lg_cuda_rms_norm, nullptr},
+	{LG_RMS_NORM_BACK, lg_cuda_rms_norm_back, nullptr},
+	{LG_RMS_NORM_BACK_W, lg_cuda_rms_norm_back_w, lg_cuda_rms_norm_back_w_scratch},
+	{LG_SWIGLU, lg_cuda_swiglu, nullptr},
+	{LG_SWIGLU_BACK_GATE, lg_cuda_swiglu_back_gate, nullptr},
+	{LG_ROPE_TABLE, lg_cuda_rope_table, nullptr},
+	{LG_ROPE, lg_cuda_rope, nullptr},
+	{LG_ROWS_BACK, lg_cuda_rows_back, nullptr},
+	{LG_ZERO, lg_cuda_zero, nullptr},
+	{LG_ATTENTION, lg_cuda_attention, lg_cuda_attention_scratch},
+	{LG_ATTENTION_BACK, lg_cuda_attention_back, lg_cuda_attention_back_scratch},
+	{LG_CROSS_ENTROPY, lg_cuda_cross_entropy, nullptr},
+	{LG_CROSS_ENTROPY_BACK, lg_cuda_cross_entropy_back, nullptr},
+	{LG_SUM_TO, lg_cuda_sum_to, nullptr},
+	{LG_DROPOUT, lg_cuda_dropout, nullptr},
+	{LG_ACCUMULATE, lg_cuda_accumulate, nullptr},
+	{LG_ADAMW, lg_cuda_adamw, nullptr},
+	{LG_SQUARE_SUM, lg_cuda_square_sum, lg_cuda_sum_scratch},
+	{LG_ADD_DOT, lg_cuda_add_dot, lg_cuda_sum_scratch},
+	{LG_CLIP, lg_cuda_clip, nullptr},
+	{LG_MATVEC, lg_cuda_matvec, nullptr},
+	{LG_TOPK, lg_cuda_topk, nullptr},
+	{LG_CONVERT, lg_cuda_convert, nullptr},
 };
 
 static lg_launcher launcher(int kernel) {
@@ -181,6 +195,12 @@ static bool supports(lg_cuda *d, const ggml_tensor *node) {
 	if (node->op != GGML_OP_CUSTOM) return ggml_backend_supports_op(d->backend, node);
 	int kernel = custom_params(node)->kernel;
 	return kernel == LG_MATMUL || kernel == LG_SCRATCH || launcher(kernel) != nullptr;
+}
+
+static int64_t scratch(int kernel, const ggml_tensor *const *src, const void *params) {
+	for (const auto &l : launchers)
+		if (l.kernel == kernel) return l.scratch ? l.scratch(src, (const lg_params *)params) : 0;
+	return 0;
 }
 
 // A part of a graph: nodes that go to GGML together, or one of ours.
@@ -403,7 +423,7 @@ extern "C" __attribute__((visibility("default"))) const lg_cuda_api *litgpt_cuda
 		LG_CUDA_ABI, LITGPT_GGML, build, sizeof(ggml_tensor),
 		devices, driver, info,
 		open_device, close_device, backend, memory,
-		supports, compile, free_program, run,
+		supports, scratch, compile, free_program, run,
 		set, get, fetch, wait, copy, synchronize};
 	return &api;
 }

@@ -133,7 +133,7 @@ static __global__ void __launch_bounds__(kThreads) k_largest(const uint32_t *x, 
 }
 
 // dst (N, 2, k): the k largest elements of each row of src0 (N, V), largest first, and their ids, as floats. k ≤ 1024, V < 2^24.
-void lg_cuda_topk(cudaStream_t s, const ggml_tensor *dst, const lg_params *) {
+extern "C" void lg_cuda_topk(cudaStream_t s, const ggml_tensor *dst, const lg_params *) {
 	const ggml_tensor *x = dst->src[0];
 	const uint32_t *in = (const uint32_t *)x->data;
 	const int v = (int)x->ne[0], k = (int)dst->ne[0];

@@ -25,6 +25,10 @@
 
 #include "types.h"
 
+using std::isfinite;
+using std::isinf;
+using std::isnan;
+
 #define __global__
 #define __device__
 #define __host__
