@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
+	"github.com/litgpt-go/litgpt/internal/cudatest"
 	"github.com/litgpt-go/litgpt/internal/data"
 	"github.com/litgpt-go/litgpt/internal/generate"
 	"github.com/litgpt-go/litgpt/internal/kvcache"
@@ -57,12 +58,40 @@ var proofs = []struct {
 	{"cache", proveCache},
 }
 
+const own = "testdata/fixtures"
+
 func TestFixtures(t *testing.T) {
-	const own = "testdata/fixtures"
-	dirs := checkpoints(t, own)
+	dirs := fixtures(t)
 	if len(dirs) < 7 {
 		t.Fatalf("%s has %d checkpoints, at least 7 wanted", own, len(dirs))
 	}
+	proveAll(t, openCPU(t), dirs)
+}
+
+// TestFixturesCUDA makes the same proofs on a GPU, in float32. The emulated one is
+// slow: one checkpoint does there, unless LITGPT_SLOW is set.
+func TestFixturesCUDA(t *testing.T) {
+	for name, lib := range cudatest.Libraries(t) {
+		t.Run(name, func(t *testing.T) {
+			dev, err := tensor.OpenLibrary(lib, 0, tensor.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(dev.Close)
+			dirs := fixtures(t)
+			if name == "emulated" && os.Getenv("LITGPT_SLOW") == "" {
+				const some = "llama3.1"
+				dirs = map[string]string{some: dirs[some]}
+			}
+			proveAll(t, dev, dirs)
+		})
+	}
+}
+
+// fixtures are our own and those of LITGPT_FIXTURES.
+func fixtures(t *testing.T) map[string]string {
+	t.Helper()
+	dirs := checkpoints(t, own)
 	if other := os.Getenv("LITGPT_FIXTURES"); other != "" {
 		more := checkpoints(t, other)
 		if len(more) == 0 {
@@ -70,7 +99,10 @@ func TestFixtures(t *testing.T) {
 		}
 		maps.Copy(dirs, more)
 	}
-	dev := openCPU(t)
+	return dirs
+}
+
+func proveAll(t *testing.T, dev *tensor.Device, dirs map[string]string) {
 	for _, name := range slices.Sorted(maps.Keys(dirs)) {
 		t.Run(name, func(t *testing.T) {
 			f := fixture{dir: dirs[name], required: filepath.Dir(dirs[name]) == filepath.FromSlash(own), dev: dev}

@@ -21,8 +21,39 @@ import (
 	"github.com/litgpt-go/litgpt/internal/ggml"
 )
 
-// Emulated gives the path of the emulated library, which it compiles when the
-// sources have changed since the last time. It skips the test where there is no C++ compiler.
+// Libraries gives the paths of the libraries to test: "emulated", compiled when
+// the sources have changed since the last time, and "gpu" where there is one, by
+// LITGPT_LIB or from `make cuda`. LITGPT_CUDA_TEST=gpu tests on a GPU only, and
+// fails without one. A test that has none to run on is skipped.
+func Libraries(t testing.TB) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	path, why := real()
+	only := os.Getenv("LITGPT_CUDA_TEST") == "gpu"
+	switch {
+	case why == nil:
+		all["gpu"] = path
+	case only:
+		t.Fatal(why)
+	default:
+		t.Logf("on the emulator only: %v", why)
+	}
+	if !only {
+		path, err := emulated()
+		var missing *exec.Error
+		switch {
+		case err == nil:
+			all["emulated"] = path
+		case !errors.As(err, &missing):
+			t.Fatal(err)
+		case len(all) == 0:
+			t.Skipf("no GPU, and the emulated CUDA library needs a C++ compiler: %v", err)
+		}
+	}
+	return all
+}
+
+// Emulated gives the path of the emulated library; it skips the test where there is no C++ compiler.
 func Emulated(t testing.TB) string {
 	t.Helper()
 	path, err := emulated()
@@ -34,6 +65,26 @@ func Emulated(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// real finds a library that has a GPU to work on.
+func real() (string, error) {
+	path := os.Getenv("LITGPT_LIB")
+	if path == "" {
+		_, self, _, _ := runtime.Caller(0)
+		path = filepath.Join(filepath.Dir(self), "../../lib/litgpt/libggml-cuda.so")
+	}
+	if !exists(path) {
+		return "", fmt.Errorf("no %s; `make cuda` builds it", path)
+	}
+	lib, err := ggml.LoadLibrary(path)
+	if err != nil {
+		return "", err
+	}
+	if n, err := lib.Devices(); err != nil || n == 0 {
+		return "", fmt.Errorf("%s finds no GPU: %v", path, err)
+	}
+	return path, nil
 }
 
 var emulated = sync.OnceValues(build)

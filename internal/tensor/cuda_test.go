@@ -3,34 +3,23 @@ package tensor
 import (
 	"fmt"
 	"math"
-	"os"
 	"slices"
 	"testing"
 
 	"github.com/litgpt-go/litgpt/internal/cudatest"
 )
 
-// gpus are the devices that lower for CUDA: the emulated one, and a real one where
-// there is one. LITGPT_CUDA_TEST=require makes a missing GPU a failure.
+// gpus are the devices that lower for CUDA: the emulated one, and a real one where there is one.
 func gpus(t testing.TB) map[string]*Device {
 	t.Helper()
-	dev, err := OpenLibrary(cudatest.Emulated(t), 0, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(dev.Close)
-	all := map[string]*Device{"emulated": dev}
-	if info := CUDA(); info.Problem == "" {
-		real, err := Open("cuda", Options{})
+	all := map[string]*Device{}
+	for name, path := range cudatest.Libraries(t) {
+		dev, err := OpenLibrary(path, 0, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(real.Close)
-		all["gpu"] = real
-	} else if os.Getenv("LITGPT_CUDA_TEST") == "require" {
-		t.Fatal(info.Problem)
-	} else {
-		t.Logf("on the emulator only: %s", info.Problem)
+		t.Cleanup(dev.Close)
+		all[name] = dev
 	}
 	return all
 }

@@ -57,21 +57,21 @@ LG_LAUNCHER(lg_cuda_rms_norm_back) {
 	LAUNCH(rms_norm_back, (unsigned)(elements(dst) / c), BLOCK, 0, s, out(dst), f32(dst->src[0]), f32(dst->src[1]), f32(dst->src[2]), c, p->f[0]);
 }
 
-// The columns' sums go in two steps, over PARTS parts of the rows and then over the parts.
-enum { PARTS = 64 };
+// The columns' sums go in two steps, over parts of the rows and then over the parts; how many follows from the number of rows alone.
+static inline int column_parts(int64_t n) { return n >= 1024 ? 64 : (int)((n + 15) / 16); }
 
 __global__ void row_rstd(float *s, const float *x, int64_t c, float eps) {
 	float t = rstd_row(x + blockIdx.x * c, c, eps);
 	if (threadIdx.x == 0) s[blockIdx.x] = t;
 }
 __global__ void rms_norm_back_w_part(float *part, const float *s, const float *x, const float *dy, int64_t n, int64_t c) {
-	int64_t i = blockIdx.x * (int64_t)BLOCK + threadIdx.x, from = n * blockIdx.y / PARTS, to = n * (blockIdx.y + 1) / PARTS;
+	int64_t i = blockIdx.x * (int64_t)BLOCK + threadIdx.x, from = n * blockIdx.y / gridDim.y, to = n * (blockIdx.y + 1) / gridDim.y;
 	if (i >= c) return;
 	float t = 0;
 	for (int64_t k = from; k < to; k++) t += x[k * c + i] * s[k] * dy[k * c + i];
 	part[blockIdx.y * c + i] = t;
 }
-__global__ void sum_parts(float *y, const float *part, int64_t parts, int64_t c) {
+__global__ void sum_part_columns(float *y, const float *part, int64_t parts, int64_t c) {
 	int64_t i = blockIdx.x * (int64_t)BLOCK + threadIdx.x;
 	if (i >= c) return;
 	float t = 0;
@@ -81,15 +81,16 @@ __global__ void sum_parts(float *y, const float *part, int64_t parts, int64_t c)
 LG_SCRATCH_SIZE(lg_cuda_rms_norm_back_w_scratch) {
 	(void)p;
 	int64_t c = src[0]->ne[0];
-	return elements(src[0]) / c + PARTS * c;
+	return elements(src[0]) / c + column_parts(elements(src[0]) / c) * c;
 }
 // src: x (N, C), dy (N, C), scratch.
 LG_LAUNCHER(lg_cuda_rms_norm_back_w) {
 	int64_t c = dst->ne[0], n = elements(dst->src[0]) / c;
+	const int parts = column_parts(n);
 	float *rstd = out(dst->src[2]), *part = rstd + n;
 	LAUNCH(row_rstd, (unsigned)n, BLOCK, 0, s, rstd, f32(dst->src[0]), c, p->f[0]);
-	LAUNCH(rms_norm_back_w_part, dim3(blocks(c, BLOCK), PARTS), BLOCK, 0, s, part, (const float *)rstd, f32(dst->src[0]), f32(dst->src[1]), n, c);
-	LAUNCH(sum_parts, blocks(c, BLOCK), BLOCK, 0, s, out(dst), (const float *)part, (int64_t)PARTS, c);
+	LAUNCH(rms_norm_back_w_part, dim3(blocks(c, BLOCK), parts), BLOCK, 0, s, part, (const float *)rstd, f32(dst->src[0]), f32(dst->src[1]), n, c);
+	LAUNCH(sum_part_columns, blocks(c, BLOCK), BLOCK, 0, s, out(dst), (const float *)part, (int64_t)parts, c);
 }
 
 #define FOR_ELEMENTS(i, n) for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < (n); i += (int64_t)gridDim.x * blockDim.x)
@@ -303,8 +304,12 @@ __device__ void set_pair(float *y, double x) {
 	y[1] = isfinite(y[0]) ? (float)(x - y[0]) : 0;
 }
 
-// Σ x·y in SUM_PARTS parts, then over the parts, in double.
+// Σ x·y in parts, then over the parts, in double; how many follows from the number of elements alone.
 enum { SUM_PARTS = 1024 };
+static inline unsigned sum_parts(int64_t n) {
+	unsigned b = blocks(n, BLOCK * 8);
+	return b < SUM_PARTS ? b : SUM_PARTS;
+}
 __global__ void dot_part(double *part, const float *x, const float *y, int64_t n) {
 	double t = 0;
 	FOR_ELEMENTS(i, n) t += (double)x[i] * y[i];
@@ -312,9 +317,9 @@ __global__ void dot_part(double *part, const float *x, const float *y, int64_t n
 	if (threadIdx.x == 0) part[blockIdx.x] = t;
 }
 // y = beta·total + Σ parts; total and beta may be missing, which are then 0 and 1.
-__global__ void add_parts(float *y, const double *part, const float *total, const float *beta) {
+__global__ void add_parts(float *y, const double *part, int parts, const float *total, const float *beta) {
 	double t = 0;
-	for (int i = threadIdx.x; i < SUM_PARTS; i += BLOCK) t += part[i];
+	for (int i = threadIdx.x; i < parts; i += BLOCK) t += part[i];
 	t = sum_block(t);
 	if (threadIdx.x) return;
 	float b = beta ? beta[0] : 1;
@@ -330,16 +335,18 @@ LG_SCRATCH_SIZE(lg_cuda_sum_scratch) {
 LG_LAUNCHER(lg_cuda_square_sum) {
 	const float *x = f32(dst->src[0]);
 	double *part = (double *)dst->src[p->i[0] ? 2 : 1]->data;
-	LAUNCH(dot_part, SUM_PARTS, BLOCK, 0, s, part, x, x, elements(dst->src[0]));
-	LAUNCH(add_parts, 1, BLOCK, 0, s, out(dst), (const double *)part, p->i[0] ? f32(dst->src[1]) : (const float *)nullptr, (const float *)nullptr);
+	const unsigned parts = sum_parts(elements(dst->src[0]));
+	LAUNCH(dot_part, parts, BLOCK, 0, s, part, x, x, elements(dst->src[0]));
+	LAUNCH(add_parts, 1, BLOCK, 0, s, out(dst), (const double *)part, (int)parts, p->i[0] ? f32(dst->src[1]) : (const float *)nullptr, (const float *)nullptr);
 }
 // In place: dst = beta·dst + Σ x·y; src: dst, x, y, beta (1), scratch.
 LG_LAUNCHER(lg_cuda_add_dot) {
 	(void)p;
 	ggml_tensor *const *a = dst->src;
 	double *part = (double *)a[4]->data;
-	LAUNCH(dot_part, SUM_PARTS, BLOCK, 0, s, part, f32(a[1]), f32(a[2]), elements(a[1]));
-	LAUNCH(add_parts, 1, BLOCK, 0, s, out(dst), (const double *)part, f32(a[0]), f32(a[3]));
+	const unsigned parts = sum_parts(elements(a[1]));
+	LAUNCH(dot_part, parts, BLOCK, 0, s, part, f32(a[1]), f32(a[2]), elements(a[1]));
+	LAUNCH(add_parts, 1, BLOCK, 0, s, out(dst), (const double *)part, (int)parts, f32(a[0]), f32(a[3]));
 }
 
 __global__ void clip(float *y, const float *squares, const float *loss, const float *h) {
