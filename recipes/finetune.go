@@ -85,6 +85,11 @@ func (c FinetuneLoRA) config() lora.Config {
 	return l
 }
 
+// inject hangs an adapter on each targeted layer of m and returns what is to be trained.
+func (c FinetuneLoRA) inject(dev *tensor.Device, m models.Model) (names []string, weights []*tensor.Tensor, err error) {
+	return lora.Inject(dev, m, c.config(), rand.New(rand.NewPCG(uint64(c.Seed), 0)))
+}
+
 // Run trains and leaves the adapter, a PEFT directory, in out_dir/final.
 func (c FinetuneLoRA) Run(ctx context.Context, out Out) error {
 	s, l, prec, err := c.Finetune.begin(out)
@@ -93,6 +98,11 @@ func (c FinetuneLoRA) Run(ctx context.Context, out Out) error {
 	}
 	defer l.close()
 	defer s.dev.Close()
+	return c.run(ctx, s, l, prec)
+}
+
+// run is Run on what begin opened.
+func (c FinetuneLoRA) run(ctx context.Context, s *session, l *loaded, prec precision) error {
 	if l.lora != nil {
 		return fmt.Errorf("%s is an adapter already; merge it with merge_lora first, or go on with its own run by --resume", l.dir)
 	}
@@ -103,7 +113,7 @@ func (c FinetuneLoRA) Run(ctx context.Context, out Out) error {
 		if err := l.load(dev, prec.matrix, false); err != nil {
 			return nil, nil, err
 		}
-		return lora.Inject(dev, l.Model, cfg, rand.New(rand.NewPCG(uint64(c.Seed), 0)))
+		return c.inject(dev, l.Model)
 	}
 	hash, err := fingerprint(l.base)
 	if err != nil {
@@ -146,6 +156,11 @@ func (c FinetuneFull) Run(ctx context.Context, out Out) error {
 	}
 	defer l.close()
 	defer s.dev.Close()
+	return c.run(ctx, s, l, prec)
+}
+
+// run is Run on what begin opened.
+func (c FinetuneFull) run(ctx context.Context, s *session, l *loaded, prec precision) error {
 	if l.lora != nil {
 		return fmt.Errorf("%s is an adapter; merge it with merge_lora first", l.dir)
 	}
@@ -156,9 +171,11 @@ func (c FinetuneFull) Run(ctx context.Context, out Out) error {
 		names, weights := trainAll(l.Model)
 		return names, weights, nil
 	}
-	if s.run["base"], err = fingerprint(l.base); err != nil {
+	hash, err := fingerprint(l.base)
+	if err != nil {
 		return err
 	}
+	s.run["base"] = hash
 	s.save = func(d *durable.Dir) error {
 		if err := checkpoint.CopySidecars(d, l.base); err != nil {
 			return err

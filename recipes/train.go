@@ -51,6 +51,7 @@ type session struct {
 	model   models.Model
 	trainer *train.Trainer
 	sets    [2]*data.Set // training, validation
+	planned []tensor.Use // memory at most
 	padTo   int
 	hyper   any // the recipe's settings, for hyperparameters.yaml
 

@@ -189,6 +189,7 @@ func (s *session) plan(p *planner, c Planned, t trial) (done bool, err error) {
 	if err != nil {
 		return true, err
 	}
+	s.planned = m.uses
 	free, _ := s.dev.Memory()
 	return c.decide(s.out.Result, s.dev, m, p.alternatives(m, t, free))
 }
