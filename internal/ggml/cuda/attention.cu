@@ -1,0 +1,509 @@
+// Exact causal attention, forward. Few queries of each sequence (decoding): the
+// keys are split over blocks. More: FlashAttention-2's tiles of queries with an
+// online softmax (https://arxiv.org/abs/2307.08691), in float32 on the ordinary
+// cores or in F16/BF16 on tensor cores.
+#include "attention.h"
+
+static const int kFew = 16;       // queries of a sequence up to which keys are split
+static const int kFill = 528;     // blocks that fill a large card: 4 on each of 132 multiprocessors
+static const int kMaxSplits = 64;
+
+// --- Few queries -----------------------------------------------------------------
+
+// A block has R rows (a row is a query and one of the heads that share a key/value head) and a part of the keys. `lanes` lanes
+// hold a key's row, 8 elements each; each such group goes through its own keys with its own online softmax, and the groups are joined at the end.
+template <class T, int R, bool VEC> __global__ void __launch_bounds__(128, R == 8 ? 2 : R == 4 ? 3 : 4) lg_attention_few(lg_attn a, int lanes) {
+	constexpr int U = sizeof(typename lg_kv<T>::raw) <= 16 && R <= 4 ? 4 : 2; // keys of a group in flight
+	typedef typename lg_kv<T>::raw raw;
+	SHARED_DYNAMIC(float, joined); // (4 warps, R, 2+D)
+	const int D = a.D, G = a.H / a.Hkv, rows = a.len * G, tiles = (rows + R - 1) / R;
+	const int split = blockIdx.x, kv = blockIdx.y / tiles, tile = blockIdx.y % tiles, b = blockIdx.z;
+	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, col = lane % lanes * 8;
+	const int slots = 128 / lanes, slot = threadIdx.x / lanes;
+	const bool mine = col < D;
+
+	int from[R], to[R], lo = 0x7fffffff, hi = 0;
+	float q[R][8];
+#pragma unroll
+	for (int r = 0; r < R; r++) {
+		int row = tile * R + r, i = row / G, h = kv * G + row % G;
+		from[r] = to[r] = 0;
+#pragma unroll
+		for (int d = 0; d < 8; d++) q[r][d] = 0;
+		if (row >= rows) continue;
+		int64_t n = (int64_t)b * a.len + i;
+		from[r] = lg_from(a, a.spans + 2 * n, 0);
+		to[r] = lg_to(a, a.spans + 2 * n, 0);
+		if (from[r] < to[r]) lo = min(lo, from[r]), hi = max(hi, to[r]);
+#pragma unroll
+		for (int d = 0; d < 8; d++)
+			if (col + d < D) q[r][d] = a.q[(n * a.H + h) * D + col + d] * a.scale2;
+	}
+	// The rows seen are divided evenly, in parts of a multiple of 32: which block gets what depends on the spans alone.
+	int chunk = hi > lo ? ((hi - lo + a.splits - 1) / a.splits + 31) / 32 * 32 : 0;
+	int c0 = hi > lo ? lo + split * chunk : 0, c1 = min(hi, c0 + chunk);
+
+	float m[R], l[R], acc[R][8];
+#pragma unroll
+	for (int r = 0; r < R; r++) {
+		m[r] = -INFINITY;
+		l[r] = 0;
+#pragma unroll
+		for (int d = 0; d < 8; d++) acc[r][d] = 0;
+	}
+	for (int j = c0; j < c1; j += U * slots) {
+		raw kr[U], vr[U];
+		float s[U][R];
+#pragma unroll
+		for (int u = 0; u < U; u++) {
+			int key = j + u * slots + slot;
+			int64_t e = ((int64_t)key * a.Hkv + kv) * D + col;
+			kr[u] = lg_kv<T>::zero();
+			vr[u] = lg_kv<T>::zero();
+			if (VEC && key < c1 && mine) {
+				kr[u] = lg_kv<T>::load(a.k, e);
+				vr[u] = lg_kv<T>::load(a.v, e);
+			}
+		}
+#pragma unroll
+		for (int u = 0; u < U; u++) {
+			int key = j + u * slots + slot;
+			float x[8];
+			lg_kv<T>::widen(kr[u], x);
+			if (!VEC) {
+				int64_t e = ((int64_t)key * a.Hkv + kv) * D + col;
+#pragma unroll
+				for (int d = 0; d < 8; d++) x[d] = key < c1 && col + d < D ? lg_kv<T>::at(a.k, e + d) : 0;
+			}
+#pragma unroll
+			for (int r = 0; r < R; r++) {
+				s[u][r] = 0;
+#pragma unroll
+				for (int d = 0; d < 8; d++) s[u][r] += q[r][d] * x[d];
+			}
+		}
+		for (int w = lanes / 2; w > 0; w /= 2)
+#pragma unroll
+			for (int u = 0; u < U; u++)
+#pragma unroll
+				for (int r = 0; r < R; r++) s[u][r] += __shfl_xor_sync(~0u, s[u][r], w);
+#pragma unroll
+		for (int r = 0; r < R; r++) {
+			float top = m[r];
+#pragma unroll
+			for (int u = 0; u < U; u++) {
+				int key = j + u * slots + slot;
+				if (key >= c1 || key < from[r] || key >= to[r]) s[u][r] = -INFINITY;
+				top = fmaxf(top, s[u][r]);
+			}
+			float zero = top == -INFINITY ? 0.0f : top, old = lg_exp2(m[r] - zero);
+			m[r] = top;
+			l[r] *= old;
+#pragma unroll
+			for (int d = 0; d < 8; d++) acc[r][d] *= old;
+#pragma unroll
+			for (int u = 0; u < U; u++) {
+				s[u][r] = lg_exp2(s[u][r] - zero);
+				l[r] += s[u][r];
+			}
+		}
+#pragma unroll
+		for (int u = 0; u < U; u++) {
+			int key = j + u * slots + slot;
+			float x[8];
+			lg_kv<T>::widen(vr[u], x);
+			if (!VEC) {
+				int64_t e = ((int64_t)key * a.Hkv + kv) * D + col;
+#pragma unroll
+				for (int d = 0; d < 8; d++) x[d] = key < c1 && col + d < D ? lg_kv<T>::at(a.v, e + d) : 0;
+			}
+#pragma unroll
+			for (int r = 0; r < R; r++)
+#pragma unroll
+				for (int d = 0; d < 8; d++) acc[r][d] += s[u][r] * x[d];
+		}
+	}
+	for (int w = lanes; w < 32; w *= 2)
+#pragma unroll
+		for (int r = 0; r < R; r++) {
+			float m2 = __shfl_xor_sync(~0u, m[r], w), top = fmaxf(m[r], m2), zero = top == -INFINITY ? 0.0f : top;
+			float f = lg_exp2(m[r] - zero), f2 = lg_exp2(m2 - zero);
+			m[r] = top;
+			l[r] = l[r] * f + __shfl_xor_sync(~0u, l[r], w) * f2;
+#pragma unroll
+			for (int d = 0; d < 8; d++) acc[r][d] = acc[r][d] * f + __shfl_xor_sync(~0u, acc[r][d], w) * f2;
+		}
+	if (lane < lanes)
+#pragma unroll
+		for (int r = 0; r < R; r++) {
+			float *x = joined + (warp * R + r) * (D + 2);
+			if (lane == 0) x[0] = m[r], x[1] = l[r];
+#pragma unroll
+			for (int d = 0; d < 8; d++)
+				if (col + d < D) x[2 + col + d] = acc[r][d];
+		}
+	__syncthreads();
+	for (int i = threadIdx.x; i < R * D; i += 128) {
+		int r = i / D, d = i % D, row = tile * R + r;
+		if (row >= rows) break;
+		float top = -INFINITY, sum = 0, y = 0;
+		for (int w = 0; w < 4; w++) top = fmaxf(top, joined[(w * R + r) * (D + 2)]);
+		for (int w = 0; w < 4 && top != -INFINITY; w++) {
+			const float *x = joined + (w * R + r) * (D + 2);
+			float f = lg_exp2(x[0] - top);
+			sum += f * x[1];
+			y += f * x[2 + d];
+		}
+		int64_t at = ((int64_t)b * a.len + row / G) * a.H + kv * G + row % G;
+		if (a.splits == 1) {
+			a.y[at * D + d] = sum > 0 ? y / sum : 0;
+			continue;
+		}
+		float *p = a.part + (at * a.splits + split) * (D + 2);
+		if (d == 0) p[0] = top, p[1] = sum;
+		if (top != -INFINITY) p[2 + d] = y;
+	}
+}
+
+// A block joins the parts of one row, in their order.
+__global__ void lg_attention_join(lg_attn a) {
+	const float *p = a.part + (int64_t)blockIdx.x * a.splits * (a.D + 2);
+	float top = -INFINITY;
+	for (int s = 0; s < a.splits; s++) top = fmaxf(top, p[s * (a.D + 2)]);
+	for (int d = threadIdx.x; d < a.D; d += blockDim.x) {
+		float sum = 0, y = 0;
+		for (int s = 0; s < a.splits; s++) {
+			const float *x = p + s * (a.D + 2);
+			if (x[0] == -INFINITY) continue; // no key of its part was seen: the rest was not written
+			float f = lg_exp2(x[0] - top);
+			sum += f * x[1];
+			y += f * x[2 + d];
+		}
+		a.y[(int64_t)blockIdx.x * a.D + d] = sum > 0 ? y / sum : 0;
+	}
+}
+
+static int few_rows(int64_t rows) { return rows <= 1 ? 1 : rows <= 2 ? 2 : rows <= 4 ? 4 : 8; }
+
+static int64_t few_splits(int64_t n, int64_t sequences, int64_t heads, int64_t kv_heads, int64_t rows) {
+	if (sequences <= 0 || n / sequences > kFew) return 1;
+	int64_t r = n / sequences * (heads / kv_heads), blocks = sequences * kv_heads * ((r + few_rows(r) - 1) / few_rows(r));
+	int64_t splits = (kFill + blocks - 1) / blocks, most = (rows + 127) / 128;
+	splits = splits < most ? splits : most;
+	return splits < 1 ? 1 : splits < kMaxSplits ? splits : kMaxSplits;
+}
+
+// lg_attention_scratch is how many floats src[4] of an attention must have; 0: none is needed, src[4] may be null.
+// n queries in all, of so many sequences; rows is S. Without scratch the keys are not split: the same numbers but for rounding, slower.
+int64_t lg_attention_scratch(int64_t n, int64_t sequences, int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t rows) {
+	int64_t splits = few_splits(n, sequences, heads, kv_heads, rows);
+	return splits == 1 ? 0 : n * heads * splits * (head_dim + 2);
+}
+
+template <class T> static void few(cudaStream_t s, const lg_attn &a, int sequences) {
+	int rows = a.len * (a.H / a.Hkv), r = a.vec ? few_rows(rows) : 2, lanes = 1;
+	while (lanes * 8 < a.D) lanes *= 2;
+	dim3 grid(a.splits, a.Hkv * ((rows + r - 1) / r), sequences);
+	size_t bytes = 4 * r * (a.D + 2) * sizeof(float);
+	if (!a.vec) LAUNCH((lg_attention_few<T, 2, false>), grid, 128, bytes, s, a, lanes);
+	else if (r == 1) LAUNCH((lg_attention_few<T, 1, true>), grid, 128, bytes, s, a, lanes);
+	else if (r == 2) LAUNCH((lg_attention_few<T, 2, true>), grid, 128, bytes, s, a, lanes);
+	else if (r == 4) LAUNCH((lg_attention_few<T, 4, true>), grid, 128, bytes, s, a, lanes);
+	else LAUNCH((lg_attention_few<T, 8, true>), grid, 128, bytes, s, a, lanes);
+	if (a.splits > 1) LAUNCH(lg_attention_join, sequences * a.len * a.H, a.D <= 64 ? 64 : 128, 0, s, a);
+}
+
+// --- Tiles in float32 ------------------------------------------------------------
+
+// BM queries by BN keys at a time, on 16×16 threads; each has BM/16 rows, BN/16 columns of scores and DT/16 of the result.
+template <int DT, int BM, int BN> __global__ void __launch_bounds__(256, 2) lg_attention_simt(lg_attn a) {
+	constexpr int LD = DT + 4, LP = BN + 4, RM = BM / 16, RN = BN / 16, RC = DT / 64;
+	SHARED_DYNAMIC(float, qs); // (BM, LD)
+	float *kvs = qs + BM * LD, *ps = kvs + BN * LD; // (BN, LD) keys, then values; (BM, LP) probabilities
+	const int D = a.D, h = blockIdx.y, b = blockIdx.z, kv = h / (a.H / a.Hkv), base = b * a.len;
+	const int i0 = (gridDim.x - 1 - blockIdx.x) * BM, n = min(BM, a.len - i0); // the last queries see most: they go first
+	const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
+	const int32_t *spans = a.spans + 2 * ((int64_t)base + i0);
+	const int64_t first = ((int64_t)base + i0) * a.H + h;
+	lg_load_tile<BM, DT, LD, 256>(qs, LG_F32, a.q, first * D, (int64_t)a.H * D, n, D, a.vec);
+	lg_extent x = lg_extent_of(a, spans, n, base);
+
+	int from[RM], to[RM];
+	float m[RM], l[RM], acc[RM][4 * RC];
+#pragma unroll
+	for (int i = 0; i < RM; i++) {
+		int row = ty * RM + i;
+		from[i] = row < n ? lg_from(a, spans + 2 * row, base) : 0;
+		to[i] = row < n ? lg_to(a, spans + 2 * row, base) : 0;
+		m[i] = -INFINITY;
+		l[i] = 0;
+#pragma unroll
+		for (int c = 0; c < 4 * RC; c++) acc[i][c] = 0;
+	}
+	for (int j0 = x.lo; j0 < x.hi; j0 += BN) {
+		const int cols = min(BN, x.hi - j0);
+		const int64_t e = ((int64_t)j0 * a.Hkv + kv) * D, ld = (int64_t)a.Hkv * D;
+		__syncthreads();
+		lg_load_tile<BN, DT, LD, 256>(kvs, a.type, a.k, e, ld, cols, D, a.vec);
+		__syncthreads();
+		float s[RM][RN] = {};
+		for (int d = 0; d < D; d += 4) {
+			float4 kk[RN];
+#pragma unroll
+			for (int j = 0; j < RN; j++) kk[j] = *(const float4 *)&kvs[(tx + 16 * j) * LD + d];
+#pragma unroll
+			for (int i = 0; i < RM; i++) {
+				float4 q = *(const float4 *)&qs[(ty * RM + i) * LD + d];
+#pragma unroll
+				for (int j = 0; j < RN; j++) s[i][j] += q.x * kk[j].x + q.y * kk[j].y + q.z * kk[j].z + q.w * kk[j].w;
+			}
+		}
+#pragma unroll
+		for (int i = 0; i < RM; i++) {
+			float top = m[i];
+#pragma unroll
+			for (int j = 0; j < RN; j++) {
+				int key = j0 + tx + 16 * j;
+				s[i][j] = key >= from[i] && key < to[i] ? s[i][j] * a.scale2 : -INFINITY;
+				top = fmaxf(top, s[i][j]);
+			}
+			for (int w = 8; w > 0; w /= 2) top = fmaxf(top, __shfl_xor_sync(~0u, top, w));
+			float zero = top == -INFINITY ? 0.0f : top, old = lg_exp2(m[i] - zero);
+			m[i] = top;
+			l[i] *= old;
+#pragma unroll
+			for (int c = 0; c < 4 * RC; c++) acc[i][c] *= old;
+#pragma unroll
+			for (int j = 0; j < RN; j++) {
+				float p = lg_exp2(s[i][j] - zero);
+				l[i] += p;
+				ps[(ty * RM + i) * LP + tx + 16 * j] = p;
+			}
+		}
+		__syncthreads();
+		lg_load_tile<BN, DT, LD, 256>(kvs, a.type, a.v, e, ld, cols, D, a.vec);
+		__syncthreads();
+#pragma unroll 4
+		for (int j = 0; j < BN; j++) {
+			float4 v[RC];
+#pragma unroll
+			for (int c = 0; c < RC; c++) v[c] = *(const float4 *)&kvs[j * LD + tx * 4 + 64 * c];
+#pragma unroll
+			for (int i = 0; i < RM; i++) {
+				float p = ps[(ty * RM + i) * LP + j];
+#pragma unroll
+				for (int c = 0; c < RC; c++) acc[i][4 * c] += p * v[c].x, acc[i][4 * c + 1] += p * v[c].y, acc[i][4 * c + 2] += p * v[c].z, acc[i][4 * c + 3] += p * v[c].w;
+			}
+		}
+	}
+#pragma unroll
+	for (int i = 0; i < RM; i++) {
+		for (int w = 8; w > 0; w /= 2) l[i] += __shfl_xor_sync(~0u, l[i], w);
+		const int row = ty * RM + i;
+		const float inv = l[i] > 0 ? 1.0f / l[i] : 0.0f;
+		const int64_t at = first + (int64_t)row * a.H;
+		float dot = 0;
+#pragma unroll
+		for (int c = 0; c < 4 * RC; c++) {
+			int d = tx * 4 + 64 * (c / 4) + c % 4;
+			if (row >= n || d >= D) continue;
+			if (a.dy) dot += acc[i][c] * inv * a.dy[at * D + d];
+			else a.y[at * D + d] = acc[i][c] * inv;
+		}
+		if (!a.dy) continue;
+		for (int w = 8; w > 0; w /= 2) dot += __shfl_xor_sync(~0u, dot, w);
+		if (tx == 0 && row < n) a.lse[at] = l[i] > 0 ? m[i] + log2f(l[i]) : INFINITY, a.delta[at] = dot;
+	}
+}
+
+template <int DT, int BM, int BN> static void simt(cudaStream_t s, const lg_attn &a, int sequences) {
+	size_t bytes = ((BM + BN) * (DT + 4) + BM * (BN + 4)) * sizeof(float);
+	if (!lg_shared_limit(lg_attention_simt<DT, BM, BN>, bytes)) return;
+	LAUNCH((lg_attention_simt<DT, BM, BN>), dim3((a.len + BM - 1) / BM, a.H, sequences), 256, bytes, s, a);
+}
+
+// --- Tiles on tensor cores -------------------------------------------------------
+
+// A warp has 16·MT queries, a block four times that, by BN keys at a time. Scores stay in registers: an accumulator of S has the layout of an operand of P·V.
+template <class T, int DT, int BN, int MT> __global__ void __launch_bounds__(128, 2) lg_attention_tensor(lg_attn a) {
+	constexpr int LD = DT + 8, BM = 64 * MT; // rows shifted by 16 bytes: ldmatrix without bank conflicts
+	SHARED_DYNAMIC(T, qs); // (BM, LD)
+	T *ks = qs + BM * LD, *vs = ks + BN * LD; // (BN, LD)
+	const int D = a.D, h = blockIdx.y, b = blockIdx.z, kv = h / (a.H / a.Hkv), base = b * a.len;
+	const int i0 = (gridDim.x - 1 - blockIdx.x) * BM, n = min(BM, a.len - i0); // the last queries see most: they go first
+	const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4 * 2, w0 = threadIdx.x / 32 * 16 * MT;
+	const int32_t *spans = a.spans + 2 * ((int64_t)base + i0);
+	const int64_t first = ((int64_t)base + i0) * a.H + h;
+	lg_load_tile<BM, DT, LD, 128>(qs, LG_F32, a.q, first * D, (int64_t)a.H * D, n, D, true);
+	lg_extent x = lg_extent_of(a, spans, n, base), mine = lg_extent_of(a, spans + 2 * w0, max(0, min(16 * MT, n - w0)), base);
+
+	float o[MT][DT / 8][4], m[MT][2], l[MT][2];
+#pragma unroll
+	for (int r = 0; r < MT; r++) {
+		m[r][0] = m[r][1] = -INFINITY;
+		l[r][0] = l[r][1] = 0;
+#pragma unroll
+		for (int c = 0; c < DT / 8; c++)
+#pragma unroll
+			for (int i = 0; i < 4; i++) o[r][c][i] = 0;
+	}
+	for (int j0 = x.lo; j0 < x.hi; j0 += BN) {
+		const int cols = min(BN, x.hi - j0);
+		const int64_t e = ((int64_t)j0 * a.Hkv + kv) * D, ld = (int64_t)a.Hkv * D;
+		__syncthreads();
+		lg_load_tile<BN, DT, LD, 128>(ks, a.type, a.k, e, ld, cols, D, true);
+		lg_load_tile<BN, DT, LD, 128>(vs, a.type, a.v, e, ld, cols, D, true);
+		__syncthreads();
+		if (j0 >= mine.hi || j0 + BN <= mine.lo) continue; // no query of this warp sees these keys
+
+		float s[MT][BN / 8][4] = {};
+#pragma unroll
+		for (int k = 0; k < DT / 16; k++) {
+			uint32_t qf[MT][4];
+#pragma unroll
+			for (int r = 0; r < MT; r++) lg_tile_a<LD>(qf[r], qs + (w0 + 16 * r) * LD + 16 * k);
+#pragma unroll
+			for (int c = 0; c < BN / 16; c++) {
+				uint32_t kf[4];
+				lg_tile_b<LD>(kf, ks + 16 * c * LD + 16 * k);
+#pragma unroll
+				for (int r = 0; r < MT; r++) lg_mma<T>(s[r][2 * c], qf[r], kf), lg_mma<T>(s[r][2 * c + 1], qf[r], kf + 2);
+			}
+		}
+		const bool masked = j0 < mine.all_lo || j0 + BN > mine.all_hi;
+#pragma unroll
+		for (int r = 0; r < MT; r++)
+#pragma unroll
+			for (int half = 0; half < 2; half++) {
+				float top = m[r][half];
+				if (masked) {
+					int row = w0 + 16 * r + 8 * half + g;
+					int from = row < n ? lg_from(a, spans + 2 * row, base) : 0, to = row < n ? lg_to(a, spans + 2 * row, base) : 0;
+#pragma unroll
+					for (int c = 0; c < BN / 8; c++)
+#pragma unroll
+						for (int i = 0; i < 2; i++) {
+							int key = j0 + 8 * c + t + i;
+							if (key < from || key >= to) s[r][c][2 * half + i] = -INFINITY;
+						}
+				}
+				float high = -INFINITY;
+#pragma unroll
+				for (int c = 0; c < BN / 8; c++) high = fmaxf(high, fmaxf(s[r][c][2 * half], s[r][c][2 * half + 1]));
+				high = fmaxf(high, __shfl_xor_sync(~0u, high, 1));
+				high = fmaxf(high, __shfl_xor_sync(~0u, high, 2));
+				top = fmaxf(top, high * a.scale2);
+				float zero = top == -INFINITY ? 0.0f : top, old = lg_exp2_approx(m[r][half] - zero);
+				m[r][half] = top;
+				l[r][half] *= old;
+#pragma unroll
+				for (int c = 0; c < DT / 8; c++) o[r][c][2 * half] *= old, o[r][c][2 * half + 1] *= old;
+#pragma unroll
+				for (int c = 0; c < BN / 8; c++)
+#pragma unroll
+					for (int i = 0; i < 2; i++) {
+						float p = lg_exp2_approx(fmaf(s[r][c][2 * half + i], a.scale2, -zero));
+						s[r][c][2 * half + i] = p;
+						l[r][half] += p;
+					}
+			}
+#pragma unroll
+		for (int k = 0; k < BN / 16; k++) {
+			uint32_t pf[MT][4];
+#pragma unroll
+			for (int r = 0; r < MT; r++)
+#pragma unroll
+				for (int i = 0; i < 4; i++) pf[r][i] = lg_pack<T>(s[r][2 * k + i / 2][2 * (i % 2)], s[r][2 * k + i / 2][2 * (i % 2) + 1]);
+#pragma unroll
+			for (int c = 0; c < DT / 16; c++) {
+				uint32_t vf[4];
+				lg_tile_b_rows<LD>(vf, vs + 16 * k * LD + 16 * c);
+#pragma unroll
+				for (int r = 0; r < MT; r++) lg_mma<T>(o[r][2 * c], pf[r], vf), lg_mma<T>(o[r][2 * c + 1], pf[r], vf + 2);
+			}
+		}
+	}
+#pragma unroll
+	for (int r = 0; r < MT; r++)
+#pragma unroll
+		for (int half = 0; half < 2; half++) {
+			const int row = w0 + 16 * r + 8 * half + g;
+			const int64_t at = first + (int64_t)row * a.H;
+			float sum = l[r][half], dot = 0;
+			sum += __shfl_xor_sync(~0u, sum, 1);
+			sum += __shfl_xor_sync(~0u, sum, 2);
+			const float inv = sum > 0 ? 1.0f / sum : 0.0f;
+#pragma unroll
+			for (int c = 0; c < DT / 8; c++) {
+				if (row >= n || 8 * c >= D) continue;
+				float2 y = make_float2(o[r][c][2 * half] * inv, o[r][c][2 * half + 1] * inv);
+				if (a.dy) {
+					float2 d = *(const float2 *)&a.dy[at * D + 8 * c + t];
+					dot += y.x * d.x + y.y * d.y;
+				} else *(float2 *)&a.y[at * D + 8 * c + t] = y;
+			}
+			if (!a.dy) continue;
+			dot += __shfl_xor_sync(~0u, dot, 1);
+			dot += __shfl_xor_sync(~0u, dot, 2);
+			if (t == 0 && row < n) a.lse[at] = sum > 0 ? m[r][half] + log2f(sum) : INFINITY, a.delta[at] = dot;
+		}
+}
+
+template <class T, int DT, int BN, int MT> static void tensor(cudaStream_t s, const lg_attn &a, int sequences) {
+	constexpr int BM = 64 * MT;
+	size_t bytes = (BM + 2 * BN) * (DT + 8) * sizeof(T);
+	if (!lg_shared_limit(lg_attention_tensor<T, DT, BN, MT>, bytes)) return;
+	LAUNCH((lg_attention_tensor<T, DT, BN, MT>), dim3((a.len + BM - 1) / BM, a.H, sequences), 128, bytes, s, a);
+}
+
+template <class T> static void tensor_by_size(cudaStream_t s, const lg_attn &a, int sequences) {
+	if (a.D <= 32) tensor<T, 32, 64, 2>(s, a, sequences);
+	else if (a.D <= 64) tensor<T, 64, 64, 2>(s, a, sequences);
+	else if (a.D <= 96) tensor<T, 96, 64, 1>(s, a, sequences);
+	else if (a.D <= 128) tensor<T, 128, 64, 1>(s, a, sequences);
+	else tensor<T, 256, 32, 1>(s, a, sequences);
+}
+
+bool lg_on_tensor_cores(const lg_attn &a, int compute) {
+	return (compute == LG_F16 || compute == LG_BF16) && a.D % 16 == 0 && a.vec && lg_device(cudaDevAttrComputeCapabilityMajor) >= 8;
+}
+
+void lg_attention_tiles(cudaStream_t s, const lg_attn &a, int sequences, int compute) {
+	if (lg_on_tensor_cores(a, compute)) {
+		if (compute == LG_F16) tensor_by_size<__half>(s, a, sequences);
+		else tensor_by_size<__nv_bfloat16>(s, a, sequences);
+	} else if (a.D <= 64) simt<64, 64, 32>(s, a, sequences);
+	else if (a.D <= 128) simt<128, 64, 32>(s, a, sequences);
+	else simt<256, 32, 16>(s, a, sequences);
+}
+
+// y (N, H·D) = softmax(f[0]·q·kᵀ)·v. src: q (N, H, D) F32; k, v (S, Hkv, D) of one type: F32, F16, BF16 or Q8_0; spans (N, 2) I32;
+// scratch F32 of lg_attention_scratch floats, or none. i[0]: sequences, i[1]: what products of many queries run in (F32, F16 or BF16).
+// A query without rows gives 0. D up to 256.
+void lg_cuda_attention(cudaStream_t s, const ggml_tensor *dst, const lg_params *p) {
+	const ggml_tensor *q = dst->src[0], *k = dst->src[1], *v = dst->src[2], *scratch = dst->src[4];
+	const int sequences = (int)p->i[0], N = (int)q->ne[2];
+	if (N == 0 || sequences == 0) return;
+	lg_attn a = {};
+	a.q = (const float *)q->data;
+	a.k = k->data;
+	a.v = v->data;
+	a.spans = (const int32_t *)dst->src[3]->data;
+	a.y = (float *)dst->data;
+	a.D = (int)q->ne[0];
+	a.H = (int)q->ne[1];
+	a.Hkv = (int)k->ne[1];
+	a.S = (int)k->ne[2];
+	a.len = N / sequences;
+	a.type = (int)k->type;
+	a.scale = p->f[0];
+	a.scale2 = p->f[0] * 1.44269504088896341f;
+	a.vec = a.D % 8 == 0 && ((uintptr_t)a.q | (uintptr_t)a.y) % 16 == 0 && (a.type == LG_Q8_0 || ((uintptr_t)a.k | (uintptr_t)a.v) % 16 == 0);
+	if (a.len > kFew) return lg_attention_tiles(s, a, sequences, (int)p->i[1]);
+	a.splits = scratch ? (int)few_splits(N, sequences, a.H, a.Hkv, a.S) : 1;
+	a.part = scratch ? (float *)scratch->data : nullptr;
+	if (a.type == LG_F32) few<float>(s, a, sequences);
+	else if (a.type == LG_F16) few<__half>(s, a, sequences);
+	else if (a.type == LG_BF16) few<__nv_bfloat16>(s, a, sequences);
+	else few<lg_q8_0>(s, a, sequences);
+}
