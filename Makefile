@@ -46,7 +46,7 @@ bench: tools-present
 # (docs/cuda.md). CUDA_ARCH=90 or "80;90" where there is none; the toolkit is nvcc
 # as Python wheels, for machines without CUDA's own.
 cuda:
-	@GO="$(GO)" CUDA_ARCH="$(CUDA_ARCH)" tools/cuda.sh
+	@GO="$(GO)" CUDA_ARCH="$(CUDA_ARCH)" JOBS="$(JOBS)" tools/cuda.sh
 
 cuda-toolkit:
 	@tools/cuda.sh toolkit

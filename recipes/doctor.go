@@ -134,6 +134,9 @@ func built(info *debug.BuildInfo) (module string, settings []string) {
 func kernelDriver(root fs.FS) string {
 	text, err := fs.ReadFile(root, "proc/driver/nvidia/version")
 	if err != nil {
+		if _, err := fs.Stat(root, "dev/dxg"); err == nil {
+			return "of Windows" // where WSL's Linux has a device in its place
+		}
 		return ""
 	}
 	// NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build …
@@ -196,7 +199,8 @@ func (d *diagnosis) judge(slow, visible string) {
 			warn(false, fmt.Sprintf("GPU %d has %s free of %s", g.Index, gib(g.Free), gib(g.Total)), "nvidia-smi lists the programs that use it")
 		}
 	}
-	driver := d.Kernel != "" || c.Driver != ""
+	// The driver's library alone, as in images for containers, does not make a GPU.
+	driver := d.Kernel != ""
 	switch {
 	case c.Problem == "":
 	case c.Path == "" && driver:

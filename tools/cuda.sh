@@ -120,7 +120,7 @@ find_ggml() {
 # jobs prints how many compilers may run: one takes up to 2 GiB.
 jobs_here() {
 	local n free
-	n=$(nproc)
+	n=$(env -u OMP_NUM_THREADS nproc) # which would mean something else
 	free=$(awk '$1 == "MemAvailable:" {print int($2 / 2097152)}' /proc/meminfo 2>/dev/null || echo "$n")
 	((free >= 1)) || free=1
 	((n < free)) && echo "$n" || echo "$free"

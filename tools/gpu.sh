@@ -82,14 +82,19 @@ gotest() {
 	fi
 }
 
-# tested runs gotest and fails when no test ran, or all were skipped.
+# tested [-on NAME] PACKAGE ARGUMENT... runs gotest and fails when no test, or none
+# with NAME in its own, ran and passed: a GPU that a test does not find is no proof.
 tested() {
-	local log rc
+	local log rc on=
+	if [ "$1" = -on ]; then
+		on=$2
+		shift 2
+	fi
 	log=$(mktemp)
-	gotest "$@" -v 2>&1 | tee "$log"
+	LITGPT_DEVICE=$device LITGPT_CUDA_TEST=$([ $device = cpu ] || echo require) gotest "$@" -v 2>&1 | tee "$log"
 	rc=${PIPESTATUS[0]}
 	local passed skipped
-	passed=$(grep -cE '^ *--- PASS' "$log")
+	passed=$(grep -E '^ *--- PASS' "$log" | grep -cF -e "$on")
 	skipped=$(grep -cE '^ *--- SKIP' "$log")
 	figure "$1: tests passed, failed, skipped" "$passed, $(grep -cE '^ *--- FAIL' "$log"), $skipped"
 	rm -f "$log"
@@ -186,12 +191,13 @@ stage_doctor() {
 
 stage_ops() {
 	local rc=0
-	LITGPT_DEVICE=$device tested internal/tensor -run CUDA || rc=1
-	LITGPT_DEVICE=$device tested internal/autograd -run . || rc=1
+	# The tests with CUDA in their names run on the GPU and on the emulator.
+	tested -on "$([ $device = cpu ] || echo /gpu)" internal/tensor -run CUDA || rc=1
+	tested internal/autograd -run . || rc=1
 	return $rc
 }
 
-stage_fixtures() { LITGPT_DEVICE=$device tested models -run 'Fixtures|Families'; }
+stage_fixtures() { tested models -run 'Fixtures|Families'; }
 
 stage_cpu() {
 	local run where args=(finetune --config demo/finetune.yaml --train.max_steps 20 --train.log_interval 1 --eval.interval 0 --eval.final_validation false --lora_dropout 0)
@@ -309,7 +315,7 @@ stage_small() {
 	if [ -n "${LITGPT_SMOLLM2:-}" ]; then model=$LITGPT_SMOLLM2; else random $smollm2 || return $?; fi
 	lora_long "$model" "LoRA SmolLM2-135M BF16" 8 || rc=1
 	generated "SmolLM2-135M" "$model" || rc=1
-	if [ -n "${LITGPT_SMOLLM2:-}" ]; then LITGPT_DEVICE=$device tested recipes -run SmolLM2 || rc=1; fi
+	if [ -n "${LITGPT_SMOLLM2:-}" ]; then tested recipes -run SmolLM2 || rc=1; fi
 	return $rc
 }
 
@@ -390,6 +396,7 @@ bundle() {
 	cp -r tools/shapes "$dir/tools/"
 	cp tools/reference/gpu_peft.py "$dir/tools/reference/"
 	cp go.mod "$dir/"
+	git rev-parse --short=12 HEAD >"$dir/COMMIT" 2>/dev/null || rm -f "$dir/COMMIT"
 	chmod -R u+w "$dir"
 	find "$dir" -name '*.test' -exec gzip -n {} + # unpacked by the first run there
 	gzip -n "$dir/bin/litgpt" "$dir/bin/randommodel"
@@ -401,7 +408,7 @@ report() {
 	{
 		echo "# Report of tools/gpu.sh"
 		echo
-		echo "$(date -u '+%Y-%m-%d %H:%M UTC'), $(git rev-parse --short=12 HEAD 2>/dev/null || cat "$root/COMMIT" 2>/dev/null || echo "unknown commit"), $gpus"
+		echo "$(date -u '+%Y-%m-%d %H:%M UTC'), $(cat COMMIT 2>/dev/null || git rev-parse --short=12 HEAD 2>/dev/null || echo "unknown commit"), $gpus"
 		echo
 		echo "| stage | verdict | seconds | of | peak MiB of the GPU | shows |"
 		echo "|---|---|---|---|---|---|"

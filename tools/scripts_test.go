@@ -221,19 +221,23 @@ func TestGPUStages(t *testing.T) {
 		code   int
 		want   []string // in the report
 	}{
-		"pass":               {stage: "machine", want: []string{"1 GPU(s)", "| machine | pass |", "| GPU | Stand-in |", "## machine"}},
-		"skipped":            {stage: "llama", want: []string{"| llama | skipped: LLAMA_BENCH names no llama-bench |"}},
-		"figures":            {stage: "llama", env: llama(), change: bench(`echo "| x | pp512 | 9000 |"`), want: []string{"| llama | pass |", "| llama-bench |  x pp512 9000  |"}},
-		"failed":             {stage: "llama", env: llama(), change: bench(`echo "no | memory"; exit 3`), code: 1, want: []string{"| llama | **FAILED**: no / memory |"}},
-		"too long":           {stage: "llama", env: llama("GPU_SECONDS=2"), change: bench(`sleep 60`), code: 1, want: []string{"| llama | **FAILED**: not done after 2 s |"}},
-		"no time":            {stage: "llama", env: llama("GPU_SECONDS=1"), change: bench(``), want: []string{"| llama | not run: no time left |"}},
-		"same losses":        {stage: "cpu", env: []string{"NEAR=0"}, want: []string{"| cpu | pass |", "| 20 LoRA losses, GPU against CPU | worst relative difference 0 |"}},
-		"other losses":       {stage: "cpu", env: []string{"NEAR=1"}, code: 1, want: []string{"| cpu | **FAILED**: worst relative difference 0.0039984"}},
-		"no losses":          {stage: "cpu", change: func(p place) { p.write("bin/litgpt", "#!/bin/sh\n") }, code: 1, want: []string{"| cpu | **FAILED**"}},
-		"the program stops":  {stage: "cpu", change: func(p place) { p.write("bin/litgpt", "#!/bin/sh\necho 'litgpt: error: no' >&2\nexit 1\n") }, code: 1, want: []string{"| cpu | **FAILED**: litgpt: error: no |"}},
-		"a test ran":         {stage: "fixtures", change: func(p place) { p.write("models/models.test", "#!/bin/sh\necho '--- PASS: TestFixtures'\n") }, want: []string{"| fixtures | pass |", "| models: tests passed, failed, skipped | 1, 0, 0 |"}},
-		"no test ran":        {stage: "fixtures", change: func(p place) { p.write("models/models.test", "#!/bin/sh\necho '--- SKIP: TestFixtures'\n") }, code: 1, want: []string{"**FAILED**: no test of models ran on the GPU"}},
-		"a test failed":      {stage: "fixtures", change: func(p place) { p.write("models/models.test", "#!/bin/sh\necho '--- FAIL: TestFixtures'; exit 1\n") }, code: 1, want: []string{"| fixtures | **FAILED**", "| models: tests passed, failed, skipped | 0, 1, 0 |"}},
+		"pass":              {stage: "machine", want: []string{"1 GPU(s)", "| machine | pass |", "| GPU | Stand-in |", "## machine"}},
+		"skipped":           {stage: "llama", want: []string{"| llama | skipped: LLAMA_BENCH names no llama-bench |"}},
+		"figures":           {stage: "llama", env: llama(), change: bench(`echo "| x | pp512 | 9000 |"`), want: []string{"| llama | pass |", "| llama-bench |  x pp512 9000  |"}},
+		"failed":            {stage: "llama", env: llama(), change: bench(`echo "no | memory"; exit 3`), code: 1, want: []string{"| llama | **FAILED**: no / memory |"}},
+		"too long":          {stage: "llama", env: llama("GPU_SECONDS=2"), change: bench(`sleep 60`), code: 1, want: []string{"| llama | **FAILED**: not done after 2 s |"}},
+		"no time":           {stage: "llama", env: llama("GPU_SECONDS=1"), change: bench(``), want: []string{"| llama | not run: no time left |"}},
+		"same losses":       {stage: "cpu", env: []string{"NEAR=0"}, want: []string{"| cpu | pass |", "| 20 LoRA losses, GPU against CPU | worst relative difference 0 |"}},
+		"other losses":      {stage: "cpu", env: []string{"NEAR=1"}, code: 1, want: []string{"| cpu | **FAILED**: worst relative difference 0.0039984"}},
+		"no losses":         {stage: "cpu", change: func(p place) { p.write("bin/litgpt", "#!/bin/sh\n") }, code: 1, want: []string{"| cpu | **FAILED**"}},
+		"the program stops": {stage: "cpu", change: func(p place) { p.write("bin/litgpt", "#!/bin/sh\necho 'litgpt: error: no' >&2\nexit 1\n") }, code: 1, want: []string{"| cpu | **FAILED**: litgpt: error: no |"}},
+		"a test ran":        {stage: "fixtures", change: func(p place) { p.write("models/models.test", "#!/bin/sh\necho '--- PASS: TestFixtures'\n") }, want: []string{"| fixtures | pass |", "| models: tests passed, failed, skipped | 1, 0, 0 |"}},
+		"no test ran":       {stage: "fixtures", change: func(p place) { p.write("models/models.test", "#!/bin/sh\necho '--- SKIP: TestFixtures'\n") }, code: 1, want: []string{"**FAILED**: no test of models ran on the GPU"}},
+		"a test failed":     {stage: "fixtures", change: func(p place) { p.write("models/models.test", "#!/bin/sh\necho '--- FAIL: TestFixtures'; exit 1\n") }, code: 1, want: []string{"| fixtures | **FAILED**", "| models: tests passed, failed, skipped | 0, 1, 0 |"}},
+		"not on the GPU": {stage: "ops", change: func(p place) {
+			p.write("internal/tensor/tensor.test", "#!/bin/sh\necho '--- PASS: TestOpsCUDA/emulated'\n")
+			p.write("internal/autograd/autograd.test", "#!/bin/sh\necho '--- PASS: TestRules'\n")
+		}, code: 1, want: []string{"no test of internal/tensor ran on the GPU", "| internal/autograd: tests passed, failed, skipped | 1, 0, 0 |"}},
 		"nothing to test by": {stage: "fixtures", env: []string{"GO=nowhere"}, code: 1, want: []string{"neither Go nor models/models.test is here"}},
 	} {
 		t.Run(name, func(t *testing.T) {
