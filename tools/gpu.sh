@@ -337,17 +337,19 @@ stage_steps() { benched recipes 'LoRAStep|FullStep|PretrainStep|Generate'; }
 # differently, the others are those of the build.
 stage_vmm() {
 	[ -f build/cuda/build.ninja ] || skip "build/cuda was not made with ninja"
-	local cmake ninja other=$work/vmm/libggml-cuda.so one link
+	local ninja other=$work/vmm/libggml-cuda.so commands one link driver
 	ninja=$(sed -n 's/^CMAKE_MAKE_PROGRAM:[A-Z]*=//p' build/cuda/CMakeCache.txt)
 	mkdir -p "$work/vmm"
-	one=$("$ninja" -C build/cuda -t commands libggml-cuda.so | grep -E ' -c [^ ]*/ggml-cuda\.cu ') || { echo "no command for ggml-cuda.cu"; return 1; }
-	link=$("$ninja" -C build/cuda -t commands libggml-cuda.so | tail -n1)
-	# libcuda.so comes with the driver, often under its versioned name only.
+	commands=$("$ninja" -C build/cuda -t commands libggml-cuda.so | tr -d "'") # around paths with an @
+	one=$(grep -E ' -c [^ ]*/ggml-cuda\.cu ' <<<"$commands") || { echo "no command for ggml-cuda.cu in build/cuda"; return 1; }
+	link=$(tail -n1 <<<"$commands")
+	# The driver's library is often there under its versioned name only.
+	driver=$(ldconfig -p | sed -n 's/.*libcuda\.so\.1 .*=> //p' | head -n1)
 	cat >"$work/vmm/make.sh" <<-END
 		set -e
 		cd build/cuda
 		$(sed -E "s#-DGGML_CUDA_NO_VMM##; s#-o [^ ]+#-o $work/vmm/ggml-cuda.o#; s#-M(T|F) [^ ]+##g; s#-MD##" <<<"$one")
-		$(sed -E "s#[^ ]*/ggml-cuda\.cu\.o#$work/vmm/ggml-cuda.o#; s#-o [^ ]*libggml-cuda\.so#-o $other#" <<<"$link") -l:libcuda.so.1
+		$(sed -E "s#[^ ]*/ggml-cuda\.cu\.o#$work/vmm/ggml-cuda.o#; s#-o [^ ]*libggml-cuda\.so#-o $other#; s# && :\$##" <<<"$link") ${driver:--l:libcuda.so.1}
 	END
 	bash "$work/vmm/make.sh" || return 1
 	[ -f "$other" ] || { echo "the link left no $other"; return 1; }
