@@ -14,7 +14,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # What is pure Go runs under the race detector; the rest would need GGML instrumented.
 PURE = ./internal/data ./internal/durable ./internal/progress ./internal/repl ./internal/safetensors ./internal/sample ./internal/settings ./tokenizer/...
 
-.PHONY: build demo test check bench install clean tools-present
+.PHONY: build demo test check bench cuda cuda-toolkit test-cuda bundle install clean clean-cuda tools-present
 
 build: tools-present
 	$(GO) build -o bin/litgpt ./cmd/litgpt
@@ -42,8 +42,32 @@ check: tools-present
 bench: tools-present
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
 
+# lib/litgpt/libggml-cuda.so, which the program loads where there is a GPU
+# (docs/cuda.md). CUDA_ARCH=90 or "80;90" where there is none; the toolkit is nvcc
+# as Python wheels, for machines without CUDA's own.
+cuda:
+	@GO="$(GO)" CUDA_ARCH="$(CUDA_ARCH)" JOBS="$(JOBS)" tools/cuda.sh
+
+cuda-toolkit:
+	@tools/cuda.sh toolkit
+
+# Everything a machine with a GPU is asked, into build/gpu-report.md.
+test-cuda: build
+	@GO="$(GO)" tools/gpu.sh
+
+# What tools/gpu.sh needs on a machine with a GPU but without Go: build/gpu-bundle.
+bundle: tools-present
+	@GO="$(GO)" tools/gpu.sh bundle build/gpu-bundle
+
 install: build
 	install -D -m 755 bin/litgpt $(DESTDIR)$(PREFIX)/bin/litgpt
+	@if [ -f lib/litgpt/libggml-cuda.so ]; then \
+		echo install -D -m 755 lib/litgpt/libggml-cuda.so $(DESTDIR)$(PREFIX)/lib/litgpt/libggml-cuda.so; \
+		install -D -m 755 lib/litgpt/libggml-cuda.so $(DESTDIR)$(PREFIX)/lib/litgpt/libggml-cuda.so; fi
 
 clean:
 	rm -rf bin out
+
+# Apart from clean: the library takes half an hour to build, the toolkit 1.5 GB to fetch.
+clean-cuda:
+	rm -rf lib build

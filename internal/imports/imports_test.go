@@ -47,7 +47,7 @@ func TestImportsGoOneWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		name := strings.TrimPrefix(p.ImportPath, module+"/")
-		if name == "internal/imports" || name == "demo" || strings.HasPrefix(name, "tools/") {
+		if name == "internal/imports" || name == "demo" || name == "tools" || strings.HasPrefix(name, "tools/") {
 			continue
 		}
 		from, ok := level[name]
