@@ -68,6 +68,6 @@ install: build
 clean:
 	rm -rf bin out
 
-# Apart from clean: the library takes half an hour to build, the toolkit 1.5 GB to fetch.
+# Apart from clean: the library takes half an hour to build, the toolkit 1.1 GB to fetch.
 clean-cuda:
 	rm -rf lib build
