@@ -38,17 +38,10 @@ type diagnosis struct {
 		Free  int `json:"free"`
 		Total int `json:"total"`
 	} `json:"memory"`
-	CUDA       tensor.CUDAInfo `json:"cuda"`
-	Kernel     string          `json:"kernel_driver"` // version of the NVIDIA driver in the kernel; empty without one
-	Operations []place         `json:"operations"`
-	Warnings   []warning       `json:"warnings"`
-}
-
-// place is where an operation runs: tensor.OpPlace with names for JSON.
-type place struct {
-	Op   string `json:"op"`
-	CPU  string `json:"cpu"`
-	CUDA string `json:"cuda"`
+	CUDA       tensor.CUDAInfo  `json:"cuda"`
+	Kernel     string           `json:"kernel_driver"` // version of the NVIDIA driver in the kernel; empty without one
+	Operations []tensor.OpPlace `json:"operations"`
+	Warnings   []warning        `json:"warnings"`
 }
 
 // warning is something that is not as it should be, and what to do about it.
@@ -103,9 +96,7 @@ func examine(version string, root fs.FS) (diagnosis, error) {
 	}
 	d.Memory.Free, d.Memory.Total = dev.Memory()
 	dev.Close()
-	for _, p := range tensor.Placement() {
-		d.Operations = append(d.Operations, place{Op: p.Op, CPU: p.CPU, CUDA: p.CUDA})
-	}
+	d.Operations = tensor.Placement()
 	if d.CUDA.Devices == nil {
 		d.CUDA.Devices = []tensor.GPU{} // [] in JSON, not null
 	}
@@ -278,7 +269,7 @@ func (d *diagnosis) write(w io.Writer) error {
 		line("GPU", "none: %s", or(d.CUDA.Problem, "no device"))
 	}
 
-	rows := append([]place{{"operation", "on the CPU", "on a GPU"}}, d.Operations...)
+	rows := append([]tensor.OpPlace{{"operation", "on the CPU", "on a GPU"}}, d.Operations...)
 	var width [2]int
 	for _, r := range rows {
 		width = [2]int{max(width[0], len([]rune(r.Op))), max(width[1], len([]rune(r.CPU)))}

@@ -176,3 +176,38 @@ func TestGroup(t *testing.T) {
 		t.Errorf("%d weights on the first device, %d on the second, %d on both; want 5, 3, 1", on[members[0]], on[members[1]], len(dev.group.replicas))
 	}
 }
+
+// TestPlacement compares what is said of each operation with the node it becomes.
+func TestPlacement(t *testing.T) {
+	places := map[string]OpPlace{}
+	for _, p := range Placement() {
+		places[p.Op] = p
+	}
+	dev := open(t, 1)
+	seen := map[Op]bool{}
+	for _, c := range opCases {
+		if seen[c.op] {
+			continue
+		}
+		seen[c.op] = true
+		b := newBench(t, dev)
+		c.build(b)
+		p := b.run(b.g.nodes[len(b.g.nodes)-1])
+		for n, node := range p.lowered {
+			if n.Op == OpLeaf {
+				continue
+			}
+			want := byKernel
+			switch node.What() {
+			case "VIEW", "RESHAPE":
+				want = byView
+			case "CUSTOM":
+			default:
+				want = byGGML
+			}
+			if got := places[n.Op.String()].CPU; got != want {
+				t.Errorf("%v becomes %s, but is said to be computed by %s", n.Op, node.What(), got)
+			}
+		}
+	}
+}

@@ -18,7 +18,7 @@ func planGraph(t *testing.T, dev *Device, w *Tensor, n int) (x, y *Tensor) {
 
 // A twin counts what its device allocates, and takes nothing.
 func TestPlanningDevice(t *testing.T) {
-	dev, err := Open("cpu", 1)
+	dev, err := Open("cpu", Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestPlanningDevice(t *testing.T) {
 
 // What has no values gives none.
 func TestPlanningDeviceFails(t *testing.T) {
-	dev, err := Open("cpu", 1)
+	dev, err := Open("cpu", Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestPlanningDeviceFails(t *testing.T) {
 
 // Programs in an arena compute what programs of their own do, in the memory of the largest.
 func TestArena(t *testing.T) {
-	dev, err := Open("cpu", 1)
+	dev, err := Open("cpu", Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,44 @@
+package tensor
+
+import "slices"
+
+// OpPlace says what computes an operation on each kind of device.
+type OpPlace struct {
+	Op   string `json:"op"`
+	CPU  string `json:"cpu"`
+	CUDA string `json:"cuda"`
+}
+
+// What computes an operation.
+const (
+	byView   = "no work, a view"
+	byGGML   = "GGML"
+	byCUDA   = "ggml-cuda"
+	byKernel = "our kernel"
+	byBLAS   = "cuBLAS"
+	byRows   = "our kernel up to 8 rows, then cuBLAS"
+)
+
+// views make no node that computes; native are GGML's own on every device; all others are our kernels.
+var (
+	views    = []Op{OpReshape, OpPart}
+	native   = []Op{OpAdd, OpMul, OpScale, OpSoftmax, OpSoftmaxBack, OpPermute, OpRows, OpSetRows}
+	products = map[Op]string{OpMatMulT: byRows, OpMatMul: byBLAS, OpTMatMul: byBLAS}
+)
+
+// Placement lists what computes each operation.
+func Placement() (all []OpPlace) {
+	for _, op := range Ops()[1:] {
+		p := OpPlace{op.String(), byKernel, byKernel}
+		switch {
+		case slices.Contains(views, op):
+			p.CPU, p.CUDA = byView, byView
+		case slices.Contains(native, op):
+			p.CPU, p.CUDA = byGGML, byCUDA
+		case products[op] != "":
+			p.CUDA = products[op]
+		}
+		all = append(all, p)
+	}
+	return all
+}
