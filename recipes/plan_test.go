@@ -277,7 +277,7 @@ func TestPlanTable(t *testing.T) {
 
 // BenchmarkPlan is what the check costs at the start of a run of SmolLM2-135M.
 func BenchmarkPlan(b *testing.B) {
-	dev, err := tensor.Open("cpu", 1)
+	dev, err := tensor.Open("cpu", tensor.Options{Threads: 1})
 	if err != nil {
 		b.Fatal(err)
 	}
