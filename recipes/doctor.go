@@ -269,7 +269,7 @@ func (d *diagnosis) write(w io.Writer) error {
 		line("GPU", "none: %s", or(d.CUDA.Problem, "no device"))
 	}
 
-	rows := append([]tensor.OpPlace{{"operation", "on the CPU", "on a GPU"}}, d.Operations...)
+	rows := append([]tensor.OpPlace{{Op: "operation", CPU: "on the CPU", CUDA: "on a GPU"}}, d.Operations...)
 	var width [2]int
 	for _, r := range rows {
 		width = [2]int{max(width[0], len([]rune(r.Op))), max(width[1], len([]rune(r.CPU)))}

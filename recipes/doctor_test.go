@@ -66,7 +66,7 @@ func TestDiagnosisText(t *testing.T) {
 	d := diagnosis{Version: "litgpt v1", GGML: "example.com/ggml v2", Build: []string{"CGO_CFLAGS=-O3", "GOAMD64=v3"}, Kernel: "580.65.06",
 		CUDA: tensor.CUDAInfo{Searched: []string{"/a/lib.so", "/b/lib.so", "/c/lib.so"}, Path: "/b/lib.so", Build: "nvcc 13.0, sm_90", Driver: "13.0",
 			Devices: []tensor.GPU{{Index: 0, Name: "NVIDIA H200", Compute: "9.0", Free: 130 << 30, Total: 140 << 30}, {Index: 1, Name: "Tesla", Compute: "7.5", Total: 16 << 30}}},
-		Operations: []tensor.OpPlace{{"matmul", "ours", "cuBLAS"}, {"add", "GGML", "ggml-cuda"}},
+		Operations: []tensor.OpPlace{{Op: "matmul", CPU: "ours", CUDA: "cuBLAS"}, {Op: "add", CPU: "GGML", CUDA: "ggml-cuda"}},
 		Warnings:   []warning{{"slow", "faster", false}, {"bad", "repair", true}}}
 	d.CPU.Model, d.CPU.Processors, d.CPU.Compiled, d.CPU.Present = "EPYC", 16, []string{"avx2"}, []string{"avx2", "avx512"}
 	d.Memory.Free, d.Memory.Total = 3<<29, 4<<30
@@ -135,7 +135,7 @@ func TestBuilt(t *testing.T) {
 
 // What scripts read keeps its names.
 func TestDiagnosisJSON(t *testing.T) {
-	d := diagnosis{Operations: []tensor.OpPlace{{"a", "b", "c"}}, Warnings: []warning{{"p", "q", true}}}
+	d := diagnosis{Operations: []tensor.OpPlace{{Op: "a", CPU: "b", CUDA: "c"}}, Warnings: []warning{{"p", "q", true}}}
 	text, err := json.Marshal(d)
 	if err != nil {
 		t.Fatal(err)
