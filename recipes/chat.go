@@ -20,21 +20,19 @@ type Chat struct {
 	PromptStyle   string `yaml:"prompt_style" help:"style to write prompts in; default is the model's own: its finetuning's, its chat template, by its name"`
 	Multiline     bool   `yaml:"multiline" help:"a prompt ends with a line that says !submit"`
 	Sampling      `yaml:",inline"`
-	Precision     string `yaml:"precision" help:"32-true, bf16-true or 16-true; default the checkpoint's own type"`
-	KVCache       string `yaml:"kv_cache" help:"what keys and values are kept in: f32, f16, bf16 or q8_0; default f16, or f32 for weights in float32"`
-	Device        `yaml:",inline"`
+	Inference     `yaml:",inline"`
 	Planned       `yaml:",inline"`
 }
 
 // NewChat returns the defaults.
-func NewChat() Chat { return Chat{Sampling: newSampling(), Device: newDevice()} }
+func NewChat() Chat { return Chat{Sampling: newSampling(), Inference: newInference()} }
 
 // Run talks until the user leaves. o has the terminal; the rest of it is set here.
 func (c Chat) Run(ctx context.Context, o repl.Options, log *slog.Logger) error {
 	if err := c.Sampling.check(); err != nil {
 		return err
 	}
-	t, err := newTalker(c.CheckpointDir, c.Precision, c.KVCache, c.PromptStyle, c.Device)
+	t, err := newTalker(c.CheckpointDir, c.PromptStyle, c.Inference)
 	if err != nil {
 		return err
 	}

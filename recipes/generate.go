@@ -46,6 +46,15 @@ func (s Sampling) check() error {
 	return usage(bad)
 }
 
+// Inference is how a model is held for generation.
+type Inference struct {
+	Precision string `yaml:"precision" help:"32-true, bf16-true or 16-true; default the checkpoint's own type"`
+	KVCache   string `yaml:"kv_cache" help:"what keys and values are kept in: f32, f16, bf16 or q8_0; default f16, or f32 for weights in float32"`
+	Spread    `yaml:",inline"`
+}
+
+func newInference() Inference { return Inference{Spread: newSpread()} }
+
 // Generate continues a prompt: "litgpt generate".
 type Generate struct {
 	CheckpointDir string `yaml:"checkpoint_dir" arg:"0" help:"model or adapter directory"`
@@ -56,15 +65,20 @@ type Generate struct {
 	JSON          bool   `yaml:"json" help:"print a JSON line per sample with prompt_ids, ids, text and finish_reason"`
 	NumSamples    int    `yaml:"num_samples" help:"continuations to generate"`
 	Sampling      `yaml:",inline"`
-	Precision     string `yaml:"precision" help:"32-true, bf16-true or 16-true; default the checkpoint's own type"`
-	KVCache       string `yaml:"kv_cache" help:"what keys and values are kept in: f32, f16, bf16 or q8_0; default f16, or f32 for weights in float32"`
-	Device        `yaml:",inline"`
+	Inference     `yaml:",inline"`
 	Planned       `yaml:",inline"`
 }
 
 // NewGenerate returns the defaults.
 func NewGenerate() Generate {
-	return Generate{Prompt: "What food do llamas eat?", NumSamples: 1, Sampling: newSampling(), Device: newDevice()}
+	return Generate{Prompt: "What food do llamas eat?", NumSamples: 1, Sampling: newSampling(), Inference: newInference()}
+}
+
+// NewGenerateSequentially is "litgpt generate_sequentially": generate with the layers on all GPUs.
+func NewGenerateSequentially() Generate {
+	c := NewGenerate()
+	c.Devices = "auto"
+	return c
 }
 
 // talker is a model with its tokenizer, ready to generate once it is loaded.
@@ -79,26 +93,26 @@ type talker struct {
 }
 
 // newTalker opens a checkpoint for generation, without its weights.
-func newTalker(dir, prec, cache, style string, device Device) (t *talker, err error) {
-	if err := checkInference(prec); err != nil {
+func newTalker(dir, style string, c Inference) (t *talker, err error) {
+	if err := checkInference(c.Precision); err != nil {
 		return nil, err
 	}
-	dtype, named := kvcache.Types[cache]
-	if cache != "" && !named {
-		return nil, usage([]string{fmt.Sprintf("--kv_cache is %q; f32, f16, bf16 or q8_0 wanted", cache)})
+	dtype, named := kvcache.Types[c.KVCache]
+	if c.KVCache != "" && !named {
+		return nil, usage([]string{fmt.Sprintf("--kv_cache is %q; f32, f16, bf16 or q8_0 wanted", c.KVCache)})
 	}
 	l, err := open(dir)
 	if err != nil {
 		return nil, err
 	}
-	t = &talker{loaded: l, cache: cache}
+	t = &talker{loaded: l, cache: c.KVCache}
 	defer func() {
 		if err != nil {
 			t.close()
 		}
 	}()
 	if err := kvcache.Check(dtype, l.Dims().HeadDim); err != nil {
-		return t, usage([]string{fmt.Sprintf("--kv_cache %s: %v", cache, err)})
+		return t, usage([]string{fmt.Sprintf("--kv_cache %s: %v", c.KVCache, err)})
 	}
 	if t.tok, err = l.tokenizer(); err != nil {
 		return t, err
@@ -111,11 +125,11 @@ func newTalker(dir, prec, cache, style string, device Device) (t *talker, err er
 	if err != nil {
 		return t, err
 	}
-	if t.dev, err = device.open(); err != nil {
+	if t.dev, err = c.Spread.open(l.Dims().Layers); err != nil {
 		return t, err
 	}
-	if prec != "" {
-		t.matrix = precisions[prec].matrix
+	if c.Precision != "" {
+		t.matrix = precisions[c.Precision].matrix
 	}
 	return t, nil
 }
@@ -189,7 +203,7 @@ func (c Generate) Run(ctx context.Context, stdout io.Writer, log *slog.Logger) e
 			return usage([]string{fmt.Sprintf("--token_ids is %.60q; a list like [1,2,3] wanted", c.TokenIDs)})
 		}
 	}
-	t, err := newTalker(c.CheckpointDir, c.Precision, c.KVCache, c.PromptStyle, c.Device)
+	t, err := newTalker(c.CheckpointDir, c.PromptStyle, c.Inference)
 	if err != nil {
 		return err
 	}

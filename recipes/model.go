@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
@@ -235,7 +236,14 @@ func (l *loaded) describe(log *slog.Logger, dev *tensor.Device, attrs ...any) {
 	if slow := tensor.SlowBuild(); slow != "" {
 		log.Warn(slow)
 	}
-	log.Info("model", append([]any{"checkpoint", l.dir, "weights", n, "type", l.dtype.String(), "device", dev.Name, "threads", dev.Threads}, attrs...)...)
+	where := []any{"checkpoint", l.dir, "weights", n, "type", l.dtype.String(), "device", dev.Name}
+	if !dev.Async() {
+		where = append(where, "threads", dev.Threads)
+	}
+	if dev.Note != "" {
+		where = append(where, "no_gpu", dev.Note)
+	}
+	log.Info("model", append(where, attrs...)...)
 }
 
 // Device is where a command computes.
@@ -248,11 +256,42 @@ type Device struct {
 func newDevice() Device { return Device{Device: "auto", Float32: "highest"} }
 
 func (d Device) open() (*tensor.Device, error) {
+	o, err := d.options()
+	if err != nil {
+		return nil, err
+	}
+	return tensor.Open(d.Device, o)
+}
+
+func (d Device) options() (o tensor.Options, err error) {
 	if d.Threads < 0 {
-		return nil, usage([]string{fmt.Sprintf("--threads is %d; 0 for one per processor, or their number, wanted", d.Threads)})
+		return o, usage([]string{fmt.Sprintf("--threads is %d; 0 for one per processor, or their number, wanted", d.Threads)})
 	}
 	if d.Float32 != "highest" && d.Float32 != "high" {
-		return nil, usage([]string{fmt.Sprintf("--float32_matmul_precision is %q; highest or high wanted", d.Float32)})
+		return o, usage([]string{fmt.Sprintf("--float32_matmul_precision is %q; highest or high wanted", d.Float32)})
 	}
-	return tensor.Open(d.Device, tensor.Options{Threads: d.Threads, TF32: d.Float32 == "high"})
+	return tensor.Options{Threads: d.Threads, TF32: d.Float32 == "high"}, nil
+}
+
+// Spread is on how many devices a model is held for inference, each with some of its layers.
+type Spread struct {
+	Devices string `yaml:"devices" help:"GPUs that share the model's layers: their number, or auto for all there are"`
+	Device  `yaml:",inline"`
+}
+
+func newSpread() Spread { return Spread{Devices: "1", Device: newDevice()} }
+
+// open opens the devices for a model of so many layers.
+func (s Spread) open(layers int) (*tensor.Device, error) {
+	n, err := 0, error(nil)
+	if s.Devices != "auto" {
+		if n, err = strconv.Atoi(s.Devices); err != nil || n < 1 {
+			return nil, usage([]string{fmt.Sprintf("--devices is %q; a number of GPUs, or auto, wanted", s.Devices)})
+		}
+	}
+	o, err := s.options()
+	if err != nil {
+		return nil, err
+	}
+	return tensor.OpenSpread(s.Device.Device, n, layers, o)
 }

@@ -126,12 +126,16 @@ func (m memory) write(w io.Writer, device string, free, total int) error {
 // fit; done says that there is nothing more to do.
 func (p Planned) decide(w io.Writer, dev *tensor.Device, m memory, a alternatives) (done bool, err error) {
 	free, total := dev.Memory()
+	name := dev.Name
+	if len(dev.Members()) > 1 {
+		name = "the fullest of " + name
+	}
 	if p.Plan {
-		if err := m.write(w, dev.Name, free, total); err != nil {
+		if err := m.write(w, name, free, total); err != nil {
 			return true, err
 		}
 	}
-	err = m.check(dev.Name, free, total, a)
+	err = m.check(name, free, total, a)
 	return p.Plan || err != nil, err
 }
 

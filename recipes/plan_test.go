@@ -103,7 +103,7 @@ func TestPlanIsTheRun(t *testing.T) {
 			prec           string
 			prompt, tokens int
 		}{{"", 5, 7}, {"bf16-true", 300, 20}, {"16-true", 256, 1}, {"", 1, 2}, {"", 257, 3}} {
-			tk, err := newTalker(demoModel, tt.prec, "", "", Device{Threads: 1})
+			tk, err := newTalker(demoModel, "", Inference{Precision: tt.prec, Spread: Spread{Devices: "1", Device: Device{Threads: 1, Float32: "highest"}}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -32,12 +32,12 @@ type Score struct {
 	MaxWindows    int    `yaml:"max_windows" help:"windows to score; 0 for all"`
 	Logits        string `yaml:"logits" help:"write the logits of all windows, float32 (tokens, vocabulary), to this safetensors file"`
 	Precision     string `yaml:"precision" help:"32-true, bf16-true or 16-true; default the checkpoint's own type"`
-	Device        `yaml:",inline"`
+	Spread        `yaml:",inline"`
 	Planned       `yaml:",inline"`
 }
 
 // NewScore returns the defaults.
-func NewScore() Score { return Score{Device: newDevice()} }
+func NewScore() Score { return Score{Spread: newSpread()} }
 
 // scores is the result, on stdout. The first token of a window has no log-probability and does not count.
 type scores struct {
@@ -100,7 +100,7 @@ func (c Score) Run(ctx context.Context, stdout io.Writer, log *slog.Logger) erro
 		return usage([]string{"there is nothing to score: at least two tokens are wanted"})
 	}
 
-	dev, err := c.Device.open()
+	dev, err := c.Spread.open(l.Dims().Layers)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,12 @@ func newGenerate(env *env) *cobra.Command {
 		func(ctx context.Context) error { return cfg.Run(ctx, env.stdout, env.log) })
 }
 
+func newGenerateSequentially(env *env) *cobra.Command {
+	cfg := recipes.NewGenerateSequentially()
+	return settings.Command("generate_sequentially", "continue a prompt, with the model's layers on several GPUs", "Generate text from a prompt, with the model's layers on several GPUs.", &cfg,
+		func(ctx context.Context) error { return cfg.Run(ctx, env.stdout, env.log) })
+}
+
 func newChat(env *env) *cobra.Command {
 	cfg := recipes.NewChat()
 	return settings.Command("chat", "talk with a model in the terminal", "Chat with a model.", &cfg, func(ctx context.Context) error {

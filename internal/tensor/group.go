@@ -24,14 +24,22 @@ type replica struct {
 	on *Device
 }
 
-// OpenGroup opens n devices of one kind ("cuda", or "auto" as GPUs) as one that
-// holds a model of so many layers by layers: "model.layers.0." first.
-func OpenGroup(name string, n, layers int, o Options) (*Device, error) {
+// OpenSpread opens n GPUs, or all for 0, as one device that holds a model of so many
+// layers by layers, "model.layers.0." first. One is what [Open] opens.
+func OpenSpread(name string, n, layers int, o Options) (*Device, error) {
+	if n == 0 {
+		if n = 1; name == "cuda" || name == "auto" || name == "" {
+			n = max(1, min(library().devices, layers))
+		}
+	}
+	if n == 1 {
+		return Open(name, o)
+	}
 	if n > layers {
 		return nil, fmt.Errorf("%d devices for %d layers; at most one device a layer", n, layers)
 	}
 	if name == "cpu" || strings.Contains(name, ":") {
-		return nil, fmt.Errorf("%d devices of %q; --device cuda wanted, and one device of the others", n, name)
+		return nil, fmt.Errorf("%d devices of %q; several devices are GPUs, --device cuda", n, name)
 	}
 	var members []*Device
 	for i := range n {
@@ -100,7 +108,9 @@ func (g *group) on(d *Device, w *Tensor) (*Tensor, error) {
 	if err := d.Alloc(r, w.dtype); err != nil {
 		return nil, err
 	}
-	r.SetBytes(w.Bytes())
+	if !d.planning {
+		r.SetBytes(w.Bytes())
+	}
 	g.replicas[key] = r
 	return r, nil
 }

@@ -8,12 +8,14 @@ import (
 )
 
 // Memory is the device's memory in bytes: what can be had now, swap not counted,
-// and all there is. Zeros mean that it is not known. Of several devices it is the sum.
+// and all there is. Zeros mean that it is not known. Of several devices it is that
+// of the one with the least free, since each must hold its part.
 func (d *Device) Memory() (free, total int) {
 	if d.group != nil {
-		for _, m := range d.group.members {
-			f, t := m.Memory()
-			free, total = free+f, total+t
+		for i, m := range d.group.members {
+			if f, t := m.Memory(); i == 0 || f < free {
+				free, total = f, t
+			}
 		}
 		return free, total
 	}

@@ -48,22 +48,20 @@ func (d *Device) Label(what string) {
 	}
 }
 
-// Usage is the memory in use now, by label, in the order in which the labels came up; of several devices, together.
-func (d *Device) Usage() []Use { return d.uses(func(l *ledger) []Use { return l.now }) }
+// Usage is the memory in use now, by label, in the order in which the labels came
+// up; of several devices, that of the one that holds most.
+func (d *Device) Usage() []Use {
+	return d.fullest(func(l *ledger) []Use { return l.now })
+}
 
 // Peak is the memory that was in use when most was allocated.
-func (d *Device) Peak() []Use { return d.uses(func(l *ledger) []Use { return l.peak }) }
+func (d *Device) Peak() []Use { return d.fullest(func(l *ledger) []Use { return l.peak }) }
 
-func (d *Device) uses(of func(l *ledger) []Use) (out []Use) {
+func (d *Device) fullest(of func(l *ledger) []Use) (out []Use) {
+	most := -1
 	for _, m := range d.Members() {
-		for _, u := range of(&m.used) {
-			i := slices.IndexFunc(out, func(o Use) bool { return o.Label == u.Label })
-			if i < 0 {
-				out = append(out, u)
-				continue
-			}
-			out[i].Bytes += u.Bytes
-			out[i].Mapped += u.Mapped
+		if n, _ := Total(of(&m.used)); n > most {
+			most, out = n, slices.Clone(of(&m.used))
 		}
 	}
 	return out

@@ -34,8 +34,11 @@ func (g *Graph) Compile(dev *Device, outputs ...*Tensor) (p *Program, err error)
 // compile is Compile with the scratch memory in an arena, or with its own for nil.
 func (g *Graph) compile(dev *Device, arena *Arena, outputs []*Tensor) (p *Program, err error) {
 	defer Catch(&err)
-	if dev.group != nil {
-		return g.compileGroup(dev, outputs)
+	if dev.group != nil { // each stage has scratch memory of its own; the arena knows of the program to close it
+		if p, err = g.compileGroup(dev, outputs); err == nil && arena != nil {
+			arena.progs, p.arena = append(arena.progs, p), arena
+		}
+		return p, err
 	}
 	needed := g.needed(outputs)
 	// An operation makes up to four GGML nodes (its scratch memory, two operands in
@@ -220,6 +223,9 @@ func checkIDs(t *Tensor) error {
 func (p *Program) Close() {
 	if p.stages != nil {
 		p.stages.close()
+		if p.arena != nil {
+			p.arena.drop(p)
+		}
 		return
 	}
 	if p.ctx == nil {
