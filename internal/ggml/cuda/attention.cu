@@ -457,10 +457,10 @@ template <class T, int DT, int BN, int MT> static void tensor(cudaStream_t s, co
 }
 
 template <class T> static void tensor_by_size(cudaStream_t s, const lg_attn &a, int sequences) {
-	if (a.D <= 32) tensor<T, 32, 64, 2>(s, a, sequences);
-	else if (a.D <= 64) tensor<T, 64, 64, 2>(s, a, sequences);
-	else if (a.D <= 96) tensor<T, 96, 64, 1>(s, a, sequences);
-	else if (a.D <= 128) tensor<T, 128, 64, 1>(s, a, sequences);
+	// As many queries to a warp, then keys to a step, as registers hold without spilling (ptxas -v for sm_90).
+	if (a.D <= 64) tensor<T, 64, 64, 2>(s, a, sequences);
+	else if (a.D <= 96) tensor<T, 96, 32, 2>(s, a, sequences);
+	else if (a.D <= 128) tensor<T, 128, 32, 2>(s, a, sequences);
 	else tensor<T, 256, 32, 1>(s, a, sequences);
 }
 
