@@ -13,19 +13,6 @@ import (
 	"github.com/litgpt-go/litgpt/internal/cudatest"
 )
 
-var lossField = regexp.MustCompile(` loss=([0-9.]+) `)
-
-// logged are the losses that a training run logged.
-func logged(t *testing.T, r result) (all []float64) {
-	t.Helper()
-	for _, m := range lossField.FindAllStringSubmatch(r.stderr, -1) {
-		x, err := strconv.ParseFloat(m[1], 64)
-		check(t, err)
-		all = append(all, x)
-	}
-	return all
-}
-
 // TestCUDA runs the commands on a GPU, the emulated one included: training gives
 // the CPU's losses, a run that is resumed gives the bits of one that was not, and
 // what was trained answers as on the CPU, on one GPU and on two.
@@ -46,14 +33,15 @@ func TestCUDA(t *testing.T) {
 			} {
 				t.Run(tt.name, func(t *testing.T) {
 					args := append(tt.args, "--precision", tt.precision)
-					cpu := ok(t, litgpt(t, t.TempDir(), append(args, "--device", "cpu")...))
+					cpu := t.TempDir()
+					ok(t, litgpt(t, cpu, append(args, "--device", "cpu")...))
 					args = append(args, "--device", "cuda")
 					whole := t.TempDir()
 					r := ok(t, litgpt(t, whole, args...))
 					if !strings.Contains(r.stderr, "device=cuda:0") {
 						t.Fatalf("got stderr\n%s\nwant it to run on cuda:0", r.stderr)
 					}
-					got, want := logged(t, r), logged(t, cpu)
+					got, want := losses(t, whole), losses(t, cpu)
 					if len(got) == 0 || len(got) != len(want) {
 						t.Fatalf("got losses %v, on the CPU %v", got, want)
 					}
