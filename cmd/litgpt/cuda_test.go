@@ -32,6 +32,9 @@ func TestCUDA(t *testing.T) {
 				{"pretrain in bf16", "bf16-mixed", 1e-2, pretrainArgs(t, 4, 2)},
 			} {
 				t.Run(tt.name, func(t *testing.T) {
+					if name == "emulated" && tt.name != "lora in bf16" && os.Getenv("LITGPT_SLOW") == "" {
+						t.Skip("slow on the emulator; LITGPT_SLOW=1 runs it")
+					}
 					args := append(tt.args, "--precision", tt.precision)
 					cpu := t.TempDir()
 					ok(t, litgpt(t, cpu, append(args, "--device", "cpu")...))
