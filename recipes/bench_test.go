@@ -1,9 +1,11 @@
 package recipes
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
@@ -28,9 +30,12 @@ const (
 		"num_attention_heads": 6, "num_key_value_heads": 6, "max_position_embeddings": 256}`
 )
 
+// testDevice is where benchmarks and the tests with real weights compute: LITGPT_DEVICE, or the CPU.
+func testDevice() string { return cmp.Or(os.Getenv("LITGPT_DEVICE"), "cpu") }
+
 func randomModel(b *testing.B, config string, matrix checkpoint.Type) (*tensor.Device, models.Model) {
 	b.Helper()
-	dev, err := tensor.Open("cpu", tensor.Options{Threads: 0})
+	dev, err := tensor.Open(testDevice(), tensor.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

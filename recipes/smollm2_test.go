@@ -1,6 +1,7 @@
 package recipes_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
 	"os"
@@ -76,7 +77,7 @@ func smollm2(t *testing.T) (ref smolReference, dir string, dev *tensor.Device, m
 	if err != nil {
 		t.Fatal(err)
 	}
-	if dev, err = tensor.Open("cpu", tensor.Options{Threads: 0}); err != nil {
+	if dev, err = tensor.Open(cmp.Or(os.Getenv("LITGPT_DEVICE"), "cpu"), tensor.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

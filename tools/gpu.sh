@@ -91,7 +91,7 @@ tested() {
 		shift 2
 	fi
 	log=$(mktemp)
-	LITGPT_DEVICE=$device LITGPT_CUDA_TEST=$([ $device = cpu ] || echo require) gotest "$@" -v 2>&1 | tee "$log"
+	LITGPT_DEVICE=$device LITGPT_CUDA_TEST=$([ $device = cpu ] || echo gpu) LITGPT_LIB=${LITGPT_LIB:-$root/lib/litgpt/libggml-cuda.so} gotest "$@" -v 2>&1 | tee "$log"
 	rc=${PIPESTATUS[0]}
 	local passed skipped
 	passed=$(grep -E '^ *--- PASS' "$log" | grep -cF -e "$on")
@@ -193,11 +193,11 @@ stage_ops() {
 	local rc=0
 	# The tests with CUDA in their names run on the GPU and on the emulator.
 	tested -on "$([ $device = cpu ] || echo /gpu)" internal/tensor -run CUDA || rc=1
-	tested internal/autograd -run . || rc=1
+	tested -on "$([ $device = cpu ] || echo /gpu)" internal/autograd -run CUDA || rc=1
 	return $rc
 }
 
-stage_fixtures() { tested models -run 'Fixtures|Families'; }
+stage_fixtures() { tested -on "$([ $device = cpu ] || echo /gpu)" models -run FixturesCUDA; }
 
 stage_cpu() {
 	local run where args=(finetune --config demo/finetune.yaml --train.max_steps 20 --train.log_interval 1 --eval.interval 0 --eval.final_validation false --lora_dropout 0)
@@ -322,7 +322,7 @@ stage_small() {
 # benched PACKAGE PATTERN runs benchmarks on the GPU; each line is a figure.
 benched() {
 	local log=$work/bench.log
-	LITGPT_DEVICE=$device gotest "$1" -run '^$' -bench "$2" -benchtime 0.5s 2>&1 | tee "$log"
+	LITGPT_DEVICE=$device LITGPT_LIB=${LITGPT_LIB:-$root/lib/litgpt/libggml-cuda.so} gotest "$1" -run '^$' -bench "$2" -benchtime 0.5s 2>&1 | tee "$log"
 	[ "${PIPESTATUS[0]}" = 0 ] || return 1
 	grep -q ^Benchmark "$log" || { echo "no benchmark $2 in $1"; return 1; }
 	local name rest

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/litgpt-go/litgpt/internal/cudatest"
 	"github.com/litgpt-go/litgpt/internal/tensor"
 )
 
@@ -50,6 +51,10 @@ func newNet(t testing.TB, threads int) *net {
 		t.Fatal(err)
 	}
 	t.Cleanup(dev.Close)
+	return newNetOn(t, dev)
+}
+
+func newNetOn(t testing.TB, dev *tensor.Device) *net {
 	return &net{t, dev, tensor.NewGraph(), rand.New(rand.NewPCG(3, 4)), map[*tensor.Tensor][]float32{}}
 }
 
@@ -175,49 +180,7 @@ func TestRules(t *testing.T) {
 	covered := map[tensor.Op]bool{}
 	for _, c := range ruleCases {
 		covered[c.op] = true
-		t.Run(fmt.Sprintf("%v/%s", c.op, c.name), func(t *testing.T) {
-			n := newNet(t, 1)
-			y, params := c.build(n)
-			dy := n.in(y.Shape()...)
-			grads, err := Gradients([]Output{{y, dy}}, params, Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			run(t, n.compile(grads...))
-			got := make([][]float32, len(grads))
-			for i, g := range grads {
-				if !slices.Equal(g.Shape(), params[i].Shape()) {
-					t.Fatalf("gradient %d of shape %v, want %v", i, g.Shape(), params[i].Shape())
-				}
-				got[i] = g.Values()
-			}
-			forward := n.compile(y) // last: a node's values are those of the program that was compiled last
-			loss := func() (sum float64) {
-				run(t, forward)
-				for i, v := range y.Values() {
-					sum += float64(v) * float64(n.inputs[dy][i])
-				}
-				return sum
-			}
-			// The rounding of float32 weighs with 1/step, the third derivative with step².
-			const step = 1.0 / 64
-			for i, p := range params {
-				v := slices.Clone(n.inputs[p])
-				for j, x := range n.inputs[p] {
-					v[j] = x + step
-					p.SetFloats(v)
-					up := loss()
-					v[j] = x - step
-					p.SetFloats(v)
-					want := (up - loss()) / (2 * step)
-					v[j] = x
-					if d := math.Abs(float64(got[i][j]) - want); !(d <= 2e-3*max(1, math.Abs(want))) {
-						t.Fatalf("operand %d, element %d: got %g, want %g", i, j, got[i][j], want)
-					}
-				}
-				p.SetFloats(v)
-			}
-		})
+		t.Run(fmt.Sprintf("%v/%s", c.op, c.name), func(t *testing.T) { differences(newNet(t, 1), c.build) })
 	}
 	for _, op := range tensor.Ops() {
 		switch {
@@ -228,5 +191,65 @@ func TestRules(t *testing.T) {
 		case !Differentiable(op) && without[op] == "":
 			t.Errorf("%v has neither a rule nor a reason to have none", op)
 		}
+	}
+}
+
+// TestRulesCUDA does the same on a GPU.
+func TestRulesCUDA(t *testing.T) {
+	for name, lib := range cudatest.Libraries(t) {
+		t.Run(name, func(t *testing.T) {
+			dev, err := tensor.OpenLibrary(lib, 0, tensor.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(dev.Close)
+			for _, c := range ruleCases {
+				t.Run(fmt.Sprintf("%v/%s", c.op, c.name), func(t *testing.T) { differences(newNetOn(t, dev), c.build) })
+			}
+		})
+	}
+}
+
+func differences(n *net, build func(n *net) (*tensor.Tensor, ts)) {
+	n.Helper()
+	y, params := build(n)
+	dy := n.in(y.Shape()...)
+	grads, err := Gradients([]Output{{y, dy}}, params, Options{})
+	if err != nil {
+		n.Fatal(err)
+	}
+	run(n, n.compile(grads...))
+	got := make([][]float32, len(grads))
+	for i, g := range grads {
+		if !slices.Equal(g.Shape(), params[i].Shape()) {
+			n.Fatalf("gradient %d of shape %v, want %v", i, g.Shape(), params[i].Shape())
+		}
+		got[i] = g.Values()
+	}
+	forward := n.compile(y) // last: a node's values are those of the program that was compiled last
+	loss := func() (sum float64) {
+		run(n, forward)
+		for i, v := range y.Values() {
+			sum += float64(v) * float64(n.inputs[dy][i])
+		}
+		return sum
+	}
+	// The rounding of float32 weighs with 1/step, the third derivative with step².
+	const step = 1.0 / 64
+	for i, p := range params {
+		v := slices.Clone(n.inputs[p])
+		for j, x := range n.inputs[p] {
+			v[j] = x + step
+			p.SetFloats(v)
+			up := loss()
+			v[j] = x - step
+			p.SetFloats(v)
+			want := (up - loss()) / (2 * step)
+			v[j] = x
+			if d := math.Abs(float64(got[i][j]) - want); !(d <= 2e-3*max(1, math.Abs(want))) {
+				n.Fatalf("operand %d, element %d: got %g, want %g", i, j, got[i][j], want)
+			}
+		}
+		p.SetFloats(v)
 	}
 }
