@@ -231,7 +231,7 @@ func TestGPUStages(t *testing.T) {
 		"other losses":      {stage: "cpu", env: []string{"NEAR=1"}, code: 1, want: []string{"| cpu | **FAILED**: worst relative difference 0.0039984"}},
 		"no losses":         {stage: "cpu", change: func(p place) { p.write("bin/litgpt", "#!/bin/sh\n") }, code: 1, want: []string{"| cpu | **FAILED**"}},
 		"the program stops": {stage: "cpu", change: func(p place) { p.write("bin/litgpt", "#!/bin/sh\necho 'litgpt: error: no' >&2\nexit 1\n") }, code: 1, want: []string{"| cpu | **FAILED**: litgpt: error: no |"}},
-		"a test ran":        {stage: "fixtures", change: func(p place) { p.write("models/models.test", "#!/bin/sh\necho '--- PASS: TestFixtures'\n") }, want: []string{"| fixtures | pass |", "| models: tests passed, failed, skipped | 1, 0, 0 |"}},
+		"a test ran":        {stage: "fixtures", change: func(p place) { p.write("models/models.test", "#!/bin/sh\necho '--- PASS: TestFixturesCUDA/gpu'\n") }, want: []string{"| fixtures | pass |", "| models: tests passed, failed, skipped | 1, 0, 0 |"}},
 		"no test ran":       {stage: "fixtures", change: func(p place) { p.write("models/models.test", "#!/bin/sh\necho '--- SKIP: TestFixtures'\n") }, code: 1, want: []string{"**FAILED**: no test of models ran on the GPU"}},
 		"a test failed":     {stage: "fixtures", change: func(p place) { p.write("models/models.test", "#!/bin/sh\necho '--- FAIL: TestFixtures'; exit 1\n") }, code: 1, want: []string{"| fixtures | **FAILED**", "| models: tests passed, failed, skipped | 0, 1, 0 |"}},
 		"not on the GPU": {stage: "ops", change: func(p place) {
