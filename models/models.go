@@ -39,7 +39,12 @@ type Dims struct {
 // families maps "architectures" of config.json to a constructor. A new family
 // is one file and one line here.
 var families = map[string]func(config []byte) (Model, error){
-	"LlamaForCausalLM": newLlama,
+	"LlamaForCausalLM":   newLlama,
+	"MistralForCausalLM": newMistral,
+	"Olmo2ForCausalLM":   newOlmo2,
+	"Qwen2ForCausalLM":   newQwen2,
+	"Qwen3ForCausalLM":   newQwen3,
+	"SmolLM3ForCausalLM": newSmolLM3,
 }
 
 // Supported reports whether an architecture has a file here.
@@ -94,7 +99,8 @@ func configError(config []byte, err error) error {
 	case *json.SyntaxError:
 		offset = e.Offset
 	case *json.UnmarshalTypeError:
-		return fmt.Errorf("config.json: %s is a %s, %v wanted", e.Field, e.Value, e.Type)
+		key := strings.NewReplacer("sizes.", "", "rotary.", "", "YaRN.", "").Replace(e.Field) // the structs a config embeds are in the path, but no keys
+		return fmt.Errorf("config.json: %s is a %s, %v wanted", key, e.Value, e.Type)
 	default:
 		return fmt.Errorf("config.json: %w", err)
 	}
