@@ -79,7 +79,7 @@ func newMistral(config []byte) (Model, error) {
 				attn:    nn.Attn{Layer: i, Scale: 1 / math.Sqrt(float64(c.HeadDim)), Window: c.SlidingWindow.Value},
 			},
 			MLPNorm: nn.NewRMSNorm(c.HiddenSize, c.RMSNormEps),
-			MLP:     nn.NewGatedMLP(c.HiddenSize, c.IntermediateSize, false),
+			MLP:     nn.NewGatedMLP(c.HiddenSize, c.IntermediateSize, tensor.SiLU, false),
 		}
 	}
 	m.LMHead = c.head(m.Embed)

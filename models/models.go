@@ -39,12 +39,16 @@ type Dims struct {
 // families maps "architectures" of config.json to a constructor. A new family
 // is one file and one line here.
 var families = map[string]func(config []byte) (Model, error){
-	"LlamaForCausalLM":   newLlama,
-	"MistralForCausalLM": newMistral,
-	"Olmo2ForCausalLM":   newOlmo2,
-	"Qwen2ForCausalLM":   newQwen2,
-	"Qwen3ForCausalLM":   newQwen3,
-	"SmolLM3ForCausalLM": newSmolLM3,
+	"Gemma2ForCausalLM":              newGemma2,
+	"Gemma3ForCausalLM":              newGemma3,
+	"Gemma3ForConditionalGeneration": newGemma3Vision, // images are left out
+	"GemmaForCausalLM":               newGemma,
+	"LlamaForCausalLM":               newLlama,
+	"MistralForCausalLM":             newMistral,
+	"Olmo2ForCausalLM":               newOlmo2,
+	"Qwen2ForCausalLM":               newQwen2,
+	"Qwen3ForCausalLM":               newQwen3,
+	"SmolLM3ForCausalLM":             newSmolLM3,
 }
 
 // Supported reports whether an architecture has a file here.

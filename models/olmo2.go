@@ -82,7 +82,7 @@ func newOlmo2(config []byte) (Model, error) {
 				attn:    nn.Attn{Layer: i, Scale: 1 / math.Sqrt(float64(c.HeadDim))},
 			},
 			AttnNorm: nn.NewRMSNorm(c.HiddenSize, c.RMSNormEps),
-			MLP:      nn.NewGatedMLP(c.HiddenSize, c.IntermediateSize, false),
+			MLP:      nn.NewGatedMLP(c.HiddenSize, c.IntermediateSize, tensor.SiLU, false),
 			MLPNorm:  nn.NewRMSNorm(c.HiddenSize, c.RMSNormEps),
 		}
 	}

@@ -86,7 +86,7 @@ func newQwen2(config []byte) (Model, error) {
 				attn:    nn.Attn{Layer: i, Scale: 1 / math.Sqrt(float64(c.HeadDim)), Window: windows[i]},
 			},
 			MLPNorm: nn.NewRMSNorm(c.HiddenSize, c.RMSNormEps),
-			MLP:     nn.NewGatedMLP(c.HiddenSize, c.IntermediateSize, false),
+			MLP:     nn.NewGatedMLP(c.HiddenSize, c.IntermediateSize, tensor.SiLU, false),
 		}
 	}
 	m.LMHead = c.head(m.Embed)

@@ -91,7 +91,7 @@ func newQwen3(config []byte) (Model, error) {
 				attn:    nn.Attn{Layer: i, Scale: 1 / math.Sqrt(float64(c.HeadDim)), Window: windows[i]},
 			},
 			MLPNorm: nn.NewRMSNorm(c.HiddenSize, c.RMSNormEps),
-			MLP:     nn.NewGatedMLP(c.HiddenSize, c.IntermediateSize, false),
+			MLP:     nn.NewGatedMLP(c.HiddenSize, c.IntermediateSize, tensor.SiLU, false),
 		}
 	}
 	m.LMHead = c.head(m.Embed)

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/litgpt-go/litgpt/internal/nn"
 	"github.com/litgpt-go/litgpt/internal/tensor"
@@ -99,22 +101,30 @@ func newRoPE(s sizes, theta float64, scaling *nn.RopeScaling) (*tensor.RoPE, err
 	return rope, nil
 }
 
-// wholeHeads refuses a rotation of a part of each head's channels, wherever config.json says it.
+// wholeHeads refuses a rotation of a part of each head's channels, wherever config.json
+// says it: at the top, in rope_parameters, or there by the layers' type.
 func wholeHeads(config []byte) error {
 	harmless := map[string][]string{"partial_rotary_factor": {"1", "1.0"}}
 	if err := unsupported(config, harmless); err != nil {
 		return err
 	}
 	var c struct {
-		RopeParameters json.RawMessage `json:"rope_parameters"`
+		RopeParameters map[string]json.RawMessage `json:"rope_parameters"`
 	}
 	if err := json.Unmarshal(config, &c); err != nil {
 		return configError(config, err)
 	}
-	if len(c.RopeParameters) == 0 {
-		return nil
+	if v, ok := c.RopeParameters["partial_rotary_factor"]; ok {
+		return unsupported(fmt.Appendf(nil, `{"partial_rotary_factor": %s}`, v), harmless)
 	}
-	return unsupported(c.RopeParameters, harmless)
+	for _, kind := range slices.Sorted(maps.Keys(c.RopeParameters)) {
+		if v := c.RopeParameters[kind]; v[0] == '{' {
+			if err := unsupported(v, harmless); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // optional is a key that has a default when it is absent and means "none" when it

@@ -90,7 +90,7 @@ func newSmolLM3(config []byte) (Model, error) {
 				attn:    nn.Attn{Layer: i, Scale: 1 / math.Sqrt(float64(c.HeadDim)), Window: windows[i]},
 			},
 			MLPNorm: nn.NewRMSNorm(c.HiddenSize, c.RMSNormEps),
-			MLP:     nn.NewGatedMLP(c.HiddenSize, c.IntermediateSize, c.MLPBias),
+			MLP:     nn.NewGatedMLP(c.HiddenSize, c.IntermediateSize, tensor.SiLU, c.MLPBias),
 		}
 		if c.Rotates[i] == 0 {
 			m.Blocks[i].Attn.rope = nil

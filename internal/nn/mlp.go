@@ -7,18 +7,20 @@ type GatedMLP struct {
 	Gate *Linear `hf:"gate_proj"`
 	Up   *Linear `hf:"up_proj"`
 	Down *Linear `hf:"down_proj"`
+	Act  tensor.Activation
 }
 
 // NewGatedMLP declares a layer from c channels to as many over hidden ones.
-func NewGatedMLP(c, hidden int, bias bool) *GatedMLP {
+func NewGatedMLP(c, hidden int, act tensor.Activation, bias bool) *GatedMLP {
 	return &GatedMLP{
 		Gate: NewLinear(c, hidden, bias),
 		Up:   NewLinear(c, hidden, bias),
 		Down: NewLinear(hidden, c, bias),
+		Act:  act,
 	}
 }
 
 // Forward maps x (N, C) to (N, C).
 func (m *GatedMLP) Forward(x *tensor.Tensor) *tensor.Tensor {
-	return m.Down.Forward(m.Gate.Forward(x).SwiGLU(m.Up.Forward(x)))
+	return m.Down.Forward(m.Gate.Forward(x).Gate(m.Act, m.Up.Forward(x)))
 }

@@ -18,6 +18,7 @@ type RopeScaling struct {
 	HighFreqFactor  float64 `json:"high_freq_factor"`
 	OriginalContext int     `json:"original_max_position_embeddings"`
 
+	AttentionFactor float64 `json:"attention_factor"` // magnitude of the rotation; 0 means what the type's paper says
 	YaRN
 }
 

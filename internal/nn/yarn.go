@@ -8,12 +8,11 @@ import (
 
 // YaRN are the keys of "rope_scaling" that only the type "yarn" has. https://arxiv.org/abs/2309.00071
 type YaRN struct {
-	BetaFast        float64 `json:"beta_fast"`        // turns over the original context above which a frequency is kept; 0 means 32
-	BetaSlow        float64 `json:"beta_slow"`        // turns below which it is divided by the factor; 0 means 1
-	AttentionFactor float64 `json:"attention_factor"` // magnitude of the rotation; 0 means the paper's 1 + 0.1·ln(factor)
-	MScale          float64 `json:"mscale"`           // with the next one DeepSeek's spelling of the magnitude
-	MScaleAllDim    float64 `json:"mscale_all_dim"`
-	Truncate        *bool   `json:"truncate"` // whole channel numbers as ends of the ramp; nil means true
+	BetaFast     float64 `json:"beta_fast"` // turns over the original context above which a frequency is kept; 0 means 32
+	BetaSlow     float64 `json:"beta_slow"` // turns below which it is divided by the factor; 0 means 1
+	MScale       float64 `json:"mscale"`    // with the next one DeepSeek's spelling of the rotation's magnitude
+	MScaleAllDim float64 `json:"mscale_all_dim"`
+	Truncate     *bool   `json:"truncate"` // whole channel numbers as ends of the ramp; nil means true
 }
 
 // yarn stretches the slow frequencies, keeps the fast ones and goes from one to
