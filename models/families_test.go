@@ -1,6 +1,7 @@
 package models_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -168,5 +169,44 @@ func TestGemma3VisionNames(t *testing.T) {
 	}
 	if _, ok := got.Tensor(src[4]); ok {
 		t.Error("the vision tower is there")
+	}
+}
+
+// What is saved of a model with images is its text model, which transformers can load by itself.
+func TestSavedConfig(t *testing.T) {
+	whole := []byte(fmt.Sprintf(`{"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "eos_token_id": [1, 106], "torch_dtype": "bfloat16",
+		"mm_tokens_per_image": 256, "text_config": %s, "vision_config": {"hidden_size": 8}}`, tiny("-", `"eos_token_id": 1, "sliding_window": 5`)))
+	saved, err := models.SavedConfig(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c map[string]any
+	if err := json.Unmarshal(saved, &c); err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{"architectures": "[Gemma3ForCausalLM]", "model_type": "gemma3_text", "eos_token_id": "[1 106]",
+		"torch_dtype": "bfloat16", "sliding_window": "5", "mm_tokens_per_image": "<nil>", "vision_config": "<nil>", "text_config": "<nil>"} {
+		if got := fmt.Sprint(c[key]); got != want {
+			t.Errorf("%s: got %s, want %s", key, got, want)
+		}
+	}
+	a, err := models.New(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := models.New(saved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Dims() != b.Dims() {
+		t.Errorf("got %+v, want %+v", b.Dims(), a.Dims())
+	}
+	if same, err := models.SavedConfig([]byte(valid)); err != nil || string(same) != valid {
+		t.Errorf("got %s (%v), want what was given", same, err)
+	}
+	for _, bad := range []string{`{}`, `{"architectures": ["Gemma3ForConditionalGeneration"]}`, `{"architectures": ["Gemma3ForConditionalGeneration"], "text_config": null}`} {
+		if _, err := models.SavedConfig([]byte(bad)); err == nil {
+			t.Errorf("%s: no error", bad)
+		}
 	}
 }

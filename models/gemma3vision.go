@@ -38,6 +38,26 @@ func newGemma3Vision(config []byte) (Model, error) {
 	return &gemma3Vision{text.(*gemma3)}, nil
 }
 
+// gemma3TextConfig makes the config.json of the text model by itself, with the keys
+// of the whole one that concern the text too.
+func gemma3TextConfig(config []byte) ([]byte, error) {
+	var c, text map[string]json.RawMessage
+	if err := json.Unmarshal(config, &c); err != nil {
+		return nil, configError(config, err)
+	}
+	if err := json.Unmarshal(c["text_config"], &text); err != nil || text == nil {
+		return nil, fmt.Errorf("config.json: text_config is %.20q; the object that describes the language part is wanted", c["text_config"])
+	}
+	for _, key := range []string{"bos_token_id", "eos_token_id", "pad_token_id", "torch_dtype", "dtype", "transformers_version"} {
+		if v, ok := c[key]; ok {
+			text[key] = v // where both have one, the whole model's counts
+		}
+	}
+	text["architectures"], text["model_type"] = json.RawMessage(`["Gemma3ForCausalLM"]`), json.RawMessage(`"gemma3_text"`)
+	out, err := json.MarshalIndent(text, "", "  ")
+	return append(out, '\n'), err
+}
+
 func (m *gemma3Vision) Forward(b *nn.Batch) *tensor.Tensor { return m.Text.Forward(b) }
 
 func (m *gemma3Vision) Logits(h *tensor.Tensor) *tensor.Tensor { return m.Text.Logits(h) }

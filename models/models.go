@@ -96,6 +96,25 @@ func New(config []byte) (m Model, err error) {
 	return m, nil
 }
 
+// parts are the architectures of which only a part is a model here, with what makes
+// that part's config.json of the whole one.
+var parts = map[string]func(config []byte) ([]byte, error){
+	"Gemma3ForConditionalGeneration": gemma3TextConfig,
+}
+
+// SavedConfig gives the config.json to save beside weights of the model that config
+// describes: config itself, except where the model is a part of it only.
+func SavedConfig(config []byte) ([]byte, error) {
+	arch, err := Architecture(config)
+	if err != nil {
+		return nil, err
+	}
+	if part, ok := parts[arch]; ok {
+		return part(config)
+	}
+	return config, nil
+}
+
 // configError says where in config.json the JSON is wrong.
 func configError(config []byte, err error) error {
 	var offset int64
