@@ -102,7 +102,7 @@ func readGemmaConfig(config []byte) (gemmaConfig, error) {
 
 // gemmaHarmless are the values that the Gemmas were trained with. The first
 // checkpoints say "gelu" as hidden_act and mean its approximation by tanh, as
-// transformers says too (https://github.com/huggingface/transformers/pull/29402).
+// transformers 4 takes it (https://github.com/huggingface/transformers/pull/29402).
 var gemmaHarmless = map[string][]string{
 	"hidden_act":                  {`"gelu"`, `"gelu_pytorch_tanh"`},
 	"hidden_activation":           {`"gelu_pytorch_tanh"`},
@@ -116,7 +116,7 @@ func gemmaNorm(c int, eps float64) *nn.RMSNorm {
 }
 
 // gemmaEmbed gives the embeddings of tokens times √C. The factor is that of float32:
-// transformers rounds it to the type of the weights, in BF16 by up to 0.4 %.
+// transformers rounds it to the type of the weights, in BF16 by up to 0.2 %.
 func gemmaEmbed(e *nn.Embedding, b *nn.Batch, c int) *tensor.Tensor {
 	return e.Forward(b.Tokens).Scale(math.Sqrt(float64(c)))
 }
