@@ -39,7 +39,16 @@ type Dims struct {
 // families maps "architectures" of config.json to a constructor. A new family
 // is one file and one line here.
 var families = map[string]func(config []byte) (Model, error){
-	"LlamaForCausalLM": newLlama,
+	"Gemma2ForCausalLM":              newGemma2,
+	"Gemma3ForCausalLM":              newGemma3,
+	"Gemma3ForConditionalGeneration": newGemma3Vision, // images are left out
+	"GemmaForCausalLM":               newGemma,
+	"LlamaForCausalLM":               newLlama,
+	"MistralForCausalLM":             newMistral,
+	"Olmo2ForCausalLM":               newOlmo2,
+	"Qwen2ForCausalLM":               newQwen2,
+	"Qwen3ForCausalLM":               newQwen3,
+	"SmolLM3ForCausalLM":             newSmolLM3,
 }
 
 // Supported reports whether an architecture has a file here.
@@ -87,6 +96,25 @@ func New(config []byte) (m Model, err error) {
 	return m, nil
 }
 
+// parts are the architectures of which only a part is a model here, with what makes
+// that part's config.json of the whole one.
+var parts = map[string]func(config []byte) ([]byte, error){
+	"Gemma3ForConditionalGeneration": gemma3TextConfig,
+}
+
+// SavedConfig gives the config.json to save beside weights of the model that config
+// describes: config itself, except where the model is a part of it only.
+func SavedConfig(config []byte) ([]byte, error) {
+	arch, err := Architecture(config)
+	if err != nil {
+		return nil, err
+	}
+	if part, ok := parts[arch]; ok {
+		return part(config)
+	}
+	return config, nil
+}
+
 // configError says where in config.json the JSON is wrong.
 func configError(config []byte, err error) error {
 	var offset int64
@@ -94,7 +122,8 @@ func configError(config []byte, err error) error {
 	case *json.SyntaxError:
 		offset = e.Offset
 	case *json.UnmarshalTypeError:
-		return fmt.Errorf("config.json: %s is a %s, %v wanted", e.Field, e.Value, e.Type)
+		key := strings.NewReplacer("sizes.", "", "rotary.", "", "YaRN.", "").Replace(e.Field) // the structs a config embeds are in the path, but no keys
+		return fmt.Errorf("config.json: %s is a %s, %v wanted", key, e.Value, e.Type)
 	default:
 		return fmt.Errorf("config.json: %w", err)
 	}

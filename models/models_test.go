@@ -30,6 +30,16 @@ var families = []struct {
 		"num_hidden_layers": 1, "num_attention_heads": 2, "attention_bias": true, "mlp_bias": true, "tie_word_embeddings": true}`, 1 + 16 + 1},
 	{"llama with linear scaling", `{"architectures": ["LlamaForCausalLM"], "vocab_size": 17, "hidden_size": 16, "intermediate_size": 24, "head_dim": 6,
 		"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "rope_scaling": {"type": "linear", "factor": 2}}`, 1 + 9 + 2},
+	{"mistral", tiny("MistralForCausalLM", `"sliding_window": 3`), 1 + 2*9 + 2},
+	{"qwen2", tiny("Qwen2ForCausalLM", `"tie_word_embeddings": true, "use_sliding_window": true, "max_window_layers": 1, "sliding_window": 2`), 1 + 2*12 + 1},
+	{"qwen3", tiny("Qwen3ForCausalLM", `"attention_bias": true, "num_hidden_layers": 1, "head_dim": 6`), 1 + 15 + 2},
+	{"qwen2 with YaRN", tiny("Qwen2ForCausalLM", `"num_hidden_layers": 1, "rope_scaling": {"type": "yarn", "factor": 4, "original_max_position_embeddings": 64}`), 1 + 12 + 2},
+	{"smollm3", tiny("SmolLM3ForCausalLM", `"no_rope_layer_interval": 2, "attention_bias": true, "mlp_bias": true`), 1 + 2*16 + 1},
+	{"olmo2", tiny("Olmo2ForCausalLM", `"num_attention_heads": 3, "num_key_value_heads": 3`), 1 + 2*11 + 2},
+	{"gemma", tiny("GemmaForCausalLM", `"num_key_value_heads": 1`), 1 + 2*9 + 1},
+	{"gemma2", tiny("Gemma2ForCausalLM", `"sliding_window": 3, "query_pre_attn_scalar": 2, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0`), 1 + 2*11 + 1},
+	{"gemma3", tiny("Gemma3ForCausalLM", `"sliding_window": 3, "sliding_window_pattern": 2, "query_pre_attn_scalar": 2, "tie_word_embeddings": false`), 1 + 2*13 + 2},
+	{"gemma3 with images", fmt.Sprintf(imageConfig, tiny("Gemma3ForCausalLM", `"num_hidden_layers": 1, "query_pre_attn_scalar": 2`)), 1 + 13 + 1},
 }
 
 func TestFamilies(t *testing.T) {
@@ -118,11 +128,18 @@ func testGradient(t *testing.T, dev *tensor.Device, m models.Model) {
 				p.Weight.SetValues(moved)
 				return loss()
 			}
-			// Four points: the error is in step⁴, so the step can be large enough for float32.
-			const step = 0.03
-			want := (8*(at(step)-at(-step)) - (at(2*step) - at(-2*step))) / (12 * step)
-			got := dot(grad, d) / size
-			if !(math.Abs(got-want) <= 1e-4+1e-3*math.Abs(want)) {
+			// Four points: the error is in step⁴, so that the step can be large enough for
+			// float32. Norms behind a sub-layer, which divide by what is small in these
+			// models, bend the loss so much that it must be smaller there.
+			got, agreed := dot(grad, d)/size, false
+			var want float64
+			for _, step := range []float64{0.03, 0.01, 0.003} {
+				want = (8*(at(step)-at(-step)) - (at(2*step) - at(-2*step))) / (12 * step)
+				if agreed = math.Abs(got-want) <= 1e-4+1e-3*math.Abs(want); agreed {
+					break
+				}
+			}
+			if !agreed {
 				t.Errorf("%s, %s: got a slope of %g, want %g", p.Name, name, got, want)
 			}
 		}

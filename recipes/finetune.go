@@ -320,7 +320,11 @@ func (c Finetune) finish(ctx context.Context, s *session, l *loaded, declare dec
 
 // saveModel writes a complete checkpoint of trained weights.
 func saveModel(d *durable.Dir, config []byte, params []*optim.Param, prec precision) error {
-	config, err := checkpoint.ConfigWithType(config, prec.saved)
+	config, err := models.SavedConfig(config)
+	if err != nil {
+		return err
+	}
+	config, err = checkpoint.ConfigWithType(config, prec.saved)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/litgpt-go/litgpt/internal/nn"
 	"github.com/litgpt-go/litgpt/internal/tensor"
 	"github.com/litgpt-go/litgpt/lora"
+	"github.com/litgpt-go/litgpt/models"
 )
 
 // MergeLoRA adds an adapter to its base and writes a complete checkpoint: "litgpt merge_lora".
@@ -96,7 +97,11 @@ func (c MergeLoRA) Run(ctx context.Context, log *slog.Logger) error {
 		}
 		values = append(values, checkpoint.Value{Name: name, DType: dtype, From: p})
 	}
-	config, err := checkpoint.ConfigWithType(l.config, l.dtype)
+	config, err := models.SavedConfig(l.config)
+	if err != nil {
+		return err
+	}
+	config, err = checkpoint.ConfigWithType(config, l.dtype)
 	if err != nil {
 		return err
 	}

@@ -310,6 +310,7 @@ func (c Pretrain) Run(ctx context.Context, out Out) error {
 func initialize(dev *tensor.Device, m models.Model, prec precision, seed int64) error {
 	types := map[checkpoint.Type]tensor.DType{checkpoint.F32: tensor.F32, checkpoint.BF16: tensor.BF16}
 	dev.Label("weights")
+	offsets := nn.Offsets(m)
 	for name, p := range nn.Params(m) {
 		dtype := tensor.F32
 		if len(p.Shape()) > 1 {
@@ -321,7 +322,13 @@ func initialize(dev *tensor.Device, m models.Model, prec precision, seed int64) 
 		if dev.Planning() {
 			continue
 		}
-		p.SetValues(initial(name, p, m.Dims(), seed))
+		v := initial(name, p, m.Dims(), seed)
+		if offset, ok := offsets[p]; ok {
+			for i := range v {
+				v[i] -= float32(offset) // the norm adds it again
+			}
+		}
+		p.SetValues(v)
 	}
 	return nil
 }

@@ -17,6 +17,9 @@ type RopeScaling struct {
 	LowFreqFactor   float64 `json:"low_freq_factor"`
 	HighFreqFactor  float64 `json:"high_freq_factor"`
 	OriginalContext int     `json:"original_max_position_embeddings"`
+
+	AttentionFactor float64 `json:"attention_factor"` // magnitude of the rotation; 0 means what the type's paper says
+	YaRN
 }
 
 // NewRoPE returns the rotation for heads of dim channels. Every variant is a
@@ -40,7 +43,7 @@ func NewRoPE(dim int, theta float64, s *RopeScaling) (*tensor.RoPE, error) {
 	if kind == "" {
 		kind = s.LegacyType
 	}
-	if (kind == "linear" || kind == "llama3") && !(s.Factor >= 1) {
+	if (kind == "linear" || kind == "llama3" || kind == "yarn") && !(s.Factor >= 1) {
 		return nil, fmt.Errorf("rope_scaling: factor %g of type %q: at least 1 wanted", s.Factor, kind)
 	}
 	switch kind {
@@ -67,8 +70,14 @@ func NewRoPE(dim int, theta float64, s *RopeScaling) (*tensor.RoPE, error) {
 				freqs[i] = (1-t)*f/s.Factor + t*f
 			}
 		}
+	case "yarn":
+		magnitude, err := yarn(freqs, theta, s)
+		if err != nil {
+			return nil, err
+		}
+		r.Scale = magnitude
 	default:
-		return nil, fmt.Errorf("rope_scaling: unknown rope_type %q (known: default, linear, llama3)", kind)
+		return nil, fmt.Errorf("rope_scaling: unknown rope_type %q (known: default, linear, llama3, yarn)", kind)
 	}
 	return r, nil
 }
