@@ -39,7 +39,9 @@ type Dims struct {
 // families maps "architectures" of config.json to a constructor. A new family
 // is one file and one line here.
 var families = map[string]func(config []byte) (Model, error){
-	"LlamaForCausalLM": newLlama,
+	"LlamaForCausalLM":    newLlama,
+	"MixtralForCausalLM":  newMixtral,
+	"Qwen3MoeForCausalLM": newQwen3MoE,
 }
 
 // Supported reports whether an architecture has a file here.

@@ -30,6 +30,11 @@ var families = []struct {
 		"num_hidden_layers": 1, "num_attention_heads": 2, "attention_bias": true, "mlp_bias": true, "tie_word_embeddings": true}`, 1 + 16 + 1},
 	{"llama with linear scaling", `{"architectures": ["LlamaForCausalLM"], "vocab_size": 17, "hidden_size": 16, "intermediate_size": 24, "head_dim": 6,
 		"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "rope_scaling": {"type": "linear", "factor": 2}}`, 1 + 9 + 2},
+	{"mixtral", `{"architectures": ["MixtralForCausalLM"], "vocab_size": 17, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,
+		"num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 2, "sliding_window": 3}`, 1 + 9 + 2},
+	{"qwen3 moe", `{"architectures": ["Qwen3MoeForCausalLM"], "vocab_size": 17, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "head_dim": 6,
+		"num_attention_heads": 4, "num_key_value_heads": 2, "num_experts": 3, "num_experts_per_tok": 3, "moe_intermediate_size": 8, "decoder_sparse_step": 2,
+		"attention_bias": true}`, 1 + 2*15 + 15 + 2},
 }
 
 func TestFamilies(t *testing.T) {

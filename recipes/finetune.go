@@ -180,7 +180,7 @@ func (c FinetuneFull) run(ctx context.Context, s *session, l *loaded, prec preci
 		if err := checkpoint.CopySidecars(d, l.base); err != nil {
 			return err
 		}
-		return saveModel(d, l.config, s.trainer.Optimizer.Params, prec)
+		return saveModel(d, l, l.config, s.trainer.Optimizer.Params, prec)
 	}
 	c.Resume = ""
 	s.hyper = &c
@@ -318,8 +318,8 @@ func (c Finetune) finish(ctx context.Context, s *session, l *loaded, declare dec
 	return s.loop(ctx, s.sets[0].Longest())
 }
 
-// saveModel writes a complete checkpoint of trained weights.
-func saveModel(d *durable.Dir, config []byte, params []*optim.Param, prec precision) error {
+// saveModel writes a complete checkpoint of trained weights, in the layout that they came in.
+func saveModel(d *durable.Dir, l *loaded, config []byte, params []*optim.Param, prec precision) error {
 	config, err := checkpoint.ConfigWithType(config, prec.saved)
 	if err != nil {
 		return err
@@ -335,7 +335,7 @@ func saveModel(d *durable.Dir, config []byte, params []*optim.Param, prec precis
 		}
 		values = append(values, checkpoint.Value{Name: p.Name, DType: prec.saved, From: from})
 	}
-	return checkpoint.SaveWeights(d, values, checkpoint.ShardSize)
+	return checkpoint.SaveWeights(d, l.layout(values), checkpoint.ShardSize)
 }
 
 // rendered adapts a prompt style to the data's interface.
