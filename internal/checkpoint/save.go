@@ -22,6 +22,8 @@ type Value struct {
 	// Shape and Offset, in elements, say which part of From it is; with Shape nil it is all.
 	Shape  []int
 	Offset int
+
+	Floats []float32 // the elements themselves, of Shape, where they are not From's; nil otherwise
 }
 
 func (v Value) shape() []int {
@@ -118,6 +120,12 @@ func SaveFile(d *durable.Dir, name string, values []Value) (err error) {
 		return err
 	}
 	for _, v := range values {
+		if v.Floats != nil {
+			if err := w.Write(v.Name, tensor.FromFloats(v.DType, v.Floats)); err != nil {
+				return err
+			}
+			continue
+		}
 		from := v.From.DType()
 		data := make([]byte, from.Bytes(v.numel()))
 		v.From.ReadBytes(data, from.Bytes(v.Offset))
