@@ -80,6 +80,12 @@ var cudaLowerings = [numOps]func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Te
 	OpAddDot: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return p.ctx.CustomInPlace(ggml.AddDot, s[0], ggml.Params{}, append(s[1:], p.scratch(ggml.AddDot, ggml.Params{}, s))...)
 	},
+	OpExperts: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return p.ctx.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int)), 0, int64(ggmlTypes[p.cuda.compute])}}, s...)
+	},
+	OpExpertsBack: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return p.ctx.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{1, 1, int64(ggmlTypes[p.cuda.compute])}}, s...)
+	},
 	// Of dy and x, which are float32 both, the products are of the graph's type as others are.
 	OpExpertsBackW: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return p.ctx.Custom(ggml.ExpertsBackW, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int)), int64(ggmlTypes[p.cuda.compute])}}, s...)
