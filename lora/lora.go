@@ -25,6 +25,14 @@ type Config struct {
 	Alpha   float64  // the update is scaled by alpha/rank
 	Dropout float64  // of the input of the update, in training
 	Targets []string // last part of the names of the layers to adapt, e.g. q_proj; patterns of path.Match
+
+	// Parameters are ends of the names of stacks of experts to adapt, e.g.
+	// mlp.experts.down_proj (PEFT's target_parameters). Their input has no dropout.
+	Parameters []string
+	// RankPattern and AlphaPattern are Rank and Alpha of stacks whose names end in what a
+	// pattern matches, where those are others.
+	RankPattern  map[string]int
+	AlphaPattern map[string]float64
 }
 
 // Layer is the correction of one linear layer. Its names are those of PEFT, so
@@ -56,9 +64,10 @@ func Inject(dev *tensor.Device, model any, cfg Config, rng *rand.Rand) (names []
 		return nil, nil, err
 	}
 	dev.Label("adapter")
-	unused := slices.Clone(cfg.Targets)
+	unused := append(slices.Clone(cfg.Targets), cfg.Parameters...)
 	var all []string
 	var chosen []*nn.Linear
+	var stacks []*nn.Stack
 	for name, l := range nn.Linears(model) {
 		if isAdapter(name) {
 			continue
@@ -71,6 +80,18 @@ func Inject(dev *tensor.Device, model any, cfg Config, rng *rand.Rand) (names []
 			chosen = append(chosen, l)
 		}
 	}
+	sizes := map[*nn.Stack]Config{}
+	for name, s := range nn.Stacks(model) {
+		if !slices.Contains(all, lastPart(name)) {
+			all = append(all, lastPart(name))
+		}
+		if target := matchesStack(cfg.Parameters, name); target != "" {
+			unused = slices.DeleteFunc(unused, func(t string) bool { return t == target })
+			stacks = append(stacks, s)
+			rank, alpha := cfg.size(name)
+			sizes[s] = Config{Rank: rank, Alpha: alpha}
+		}
+	}
 	if len(unused) > 0 {
 		return nil, nil, fmt.Errorf("lora: no layer is called %s; this model's layers are %s", strings.Join(unused, ", "), strings.Join(all, ", "))
 	}
@@ -78,16 +99,23 @@ func Inject(dev *tensor.Device, model any, cfg Config, rng *rand.Rand) (names []
 		out, in := l.Weight.Dim(0), l.Weight.Dim(1)
 		a := &Layer{A: nn.NewLinear(in, cfg.Rank, false), B: nn.NewLinear(cfg.Rank, out, false),
 			scale: cfg.Alpha / float64(cfg.Rank), mask: tensor.Mask{P: cfg.Dropout, Layer: layer}}
-		values := make([]float32, cfg.Rank*in)
-		for i := range values {
-			values[i] = float32((2*rng.Float64() - 1) / math.Sqrt(float64(in)))
-		}
 		if err := errors.Join(dev.Alloc(a.A.Weight, tensor.F32), dev.Alloc(a.B.Weight, tensor.F32)); err != nil {
 			return nil, nil, err
 		}
-		a.A.Weight.SetValues(values)
+		a.A.Weight.SetValues(uniform(rng, cfg.Rank, in))
 		a.B.Weight.SetValues(make([]float32, out*cfg.Rank))
 		l.Adapter = a
+	}
+	for _, s := range stacks {
+		e, out, in, rank := s.Weight.Dim(0), s.Weight.Dim(1), s.Weight.Dim(2), sizes[s].Rank
+		a := &StackLayer{A: tensor.Param(e, rank, in), B: tensor.Param(e, out, rank), scale: sizes[s].Alpha / float64(rank)}
+		a.A.Name, a.B.Name = s.Weight.Name+".lora_A.weight", s.Weight.Name+".lora_B.weight"
+		if err := errors.Join(dev.Alloc(a.A, tensor.F32), dev.Alloc(a.B, tensor.F32)); err != nil {
+			return nil, nil, err
+		}
+		a.A.SetValues(uniform(rng, e*rank, in))
+		a.B.SetValues(make([]float32, e*out*rank))
+		s.Adapter = a
 	}
 	for name, p := range nn.Params(model) {
 		p.Trainable = isAdapter(name)
@@ -99,6 +127,15 @@ func Inject(dev *tensor.Device, model any, cfg Config, rng *rand.Rand) (names []
 	return names, weights, nil
 }
 
+// uniform draws rows of n numbers in ±1/√n.
+func uniform(rng *rand.Rand, rows, n int) []float32 {
+	values := make([]float32, rows*n)
+	for i := range values {
+		values[i] = float32((2*rng.Float64() - 1) / math.Sqrt(float64(n)))
+	}
+	return values
+}
+
 func (c Config) check() error {
 	switch {
 	case c.Rank <= 0 || c.Rank > 1<<16:
@@ -107,7 +144,9 @@ func (c Config) check() error {
 		return fmt.Errorf("lora: alpha is %g; a positive number wanted", c.Alpha)
 	case !(c.Dropout >= 0 && c.Dropout < 1):
 		return fmt.Errorf("lora: dropout is %g; 0 ≤ dropout < 1 wanted", c.Dropout)
-	case len(c.Targets) == 0:
+	case len(c.Parameters) > 0 && c.Dropout > 0:
+		return fmt.Errorf("lora: dropout is %g; experts are adapted without dropout, as PEFT does it: set --lora_dropout 0", c.Dropout)
+	case len(c.Targets)+len(c.Parameters) == 0:
 		return errors.New("lora: no layers are chosen; switch on at least one of --lora_query, --lora_key, --lora_value, --lora_projection, --lora_mlp, --lora_head")
 	}
 	return nil
@@ -148,30 +187,57 @@ func Merge(dev *tensor.Device, model any) (err error) {
 		if own := embeddings[l.Weight]; own != name+".weight" {
 			return fmt.Errorf("lora: %s shares its weight with %s; merging would change both, use the adapter directory as it is", name, own)
 		}
-		g := tensor.NewGraph()
-		b := g.Floats(a.B.Weight.Shape()...).SetFloats(a.B.Weight.Values())
-		delta := b.MatMul(a.A.Weight) // (out, in)
-		delta = delta.Scale(a.scale)
-		p, err := g.Compile(dev, delta)
-		if err != nil {
+		if err := merge(dev, l.Weight, a.A.Weight, a.B.Weight, a.scale); err != nil {
 			return err
 		}
-		if err := p.Run(); err != nil {
-			p.Close()
-			return err
-		}
-		sum := l.Weight.Values()
-		for i, d := range delta.Values() {
-			sum[i] += d
-		}
-		p.Close()
-		if err := dev.Alloc(l.Weight, l.Weight.DType()); err != nil {
-			return err
-		}
-		l.Weight.SetValues(sum)
 		a.A.Weight.Free()
 		a.B.Weight.Free()
 		l.Adapter = nil
 	}
+	for _, s := range nn.Stacks(model) {
+		a, ok := s.Adapter.(*StackLayer)
+		if !ok {
+			continue
+		}
+		if err := merge(dev, s.Weight, a.A, a.B, a.scale); err != nil {
+			return err
+		}
+		a.A.Free()
+		a.B.Free()
+		s.Adapter = nil
+	}
+	return nil
+}
+
+// merge adds scale·B·A to the weight w (out, in), or to that of each expert (E, out, in).
+func merge(dev *tensor.Device, w, a, b *tensor.Tensor, scale float64) error {
+	out, in, rank := w.Dim(-2), w.Dim(-1), a.Dim(-2)
+	g := tensor.NewGraph()
+	ga, gb := g.Floats(rank, in), g.Floats(out, rank)
+	delta := gb.MatMul(ga).Scale(scale) // (out, in)
+	p, err := g.Compile(dev, delta)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	data, av, bv := w.Bytes(), a.Values(), b.Values()
+	size, sum := w.DType().Bytes(out*in), make([]float32, out*in)
+	for e := range w.Numel() / (out * in) {
+		ga.SetFloats(av[e*rank*in : (e+1)*rank*in])
+		gb.SetFloats(bv[e*out*rank : (e+1)*out*rank])
+		if err := p.Run(); err != nil {
+			return err
+		}
+		one := data[e*size : (e+1)*size]
+		tensor.ToFloats(w.DType(), one, sum)
+		for i, d := range delta.Values() {
+			sum[i] += d
+		}
+		copy(one, tensor.FromFloats(w.DType(), sum))
+	}
+	if err := dev.Alloc(w, w.DType()); err != nil {
+		return err
+	}
+	w.SetBytes(data)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -43,6 +44,7 @@ type peftConfig struct {
 	Alpha         float64            `json:"lora_alpha"`
 	Dropout       float64            `json:"lora_dropout"`
 	Targets       targets            `json:"target_modules"`
+	Parameters    []string           `json:"target_parameters,omitempty"`
 	Bias          string             `json:"bias"`
 	FanInFanOut   bool               `json:"fan_in_fan_out"`
 	InferenceMode bool               `json:"inference_mode"`
@@ -57,9 +59,9 @@ type peftConfig struct {
 
 // foreign are the keys of kinds of LoRA that compute something else, or elsewhere,
 // than a plain one; PEFT writes them with the values null, false, [] or {} otherwise.
-var foreign = []string{"use_dora", "use_rslora", "use_qalora", "use_bdlora", "fan_in_fan_out", "lora_bias", "modules_to_save", "rank_pattern",
-	"alpha_pattern", "layers_to_transform", "exclude_modules", "layer_replication", "trainable_token_indices", "alora_invocation_tokens",
-	"target_parameters", "arrow_config", "kasa_config", "monteclora_config", "velora_config"}
+var foreign = []string{"use_dora", "use_rslora", "use_qalora", "use_bdlora", "fan_in_fan_out", "lora_bias", "modules_to_save",
+	"layers_to_transform", "exclude_modules", "layer_replication", "trainable_token_indices", "alora_invocation_tokens",
+	"arrow_config", "kasa_config", "monteclora_config", "velora_config"}
 
 // otherBase are the initializations that PEFT repeats when it loads, and that change the base's weights.
 var otherBase = []string{"pissa", "olora", "corda", "loftq", "lora_ga"}
@@ -84,8 +86,14 @@ func IsAdapter(dir string) bool {
 // Save writes the adapter of model into d in the PEFT layout.
 func Save(d *durable.Dir, model any, cfg Config, base Base) error {
 	c := peftConfig{PEFTType: "LORA", TaskType: "CAUSAL_LM", BaseModel: base.Path, BaseHash: base.Hash, Rank: cfg.Rank, Alpha: cfg.Alpha,
-		Dropout: cfg.Dropout, Targets: cfg.Targets, Bias: "none", InferenceMode: true, InitWeights: true,
-		RankPattern: map[string]int{}, AlphaPattern: map[string]float64{}}
+		Dropout: cfg.Dropout, Targets: cfg.Targets, Parameters: cfg.Parameters, Bias: "none", InferenceMode: true, InitWeights: true,
+		RankPattern: cfg.RankPattern, AlphaPattern: cfg.AlphaPattern}
+	if c.Targets == nil {
+		c.Targets = targets{}
+	}
+	if c.RankPattern == nil {
+		c.RankPattern, c.AlphaPattern = map[string]int{}, map[string]float64{}
+	}
 	data, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return err
@@ -94,8 +102,11 @@ func Save(d *durable.Dir, model any, cfg Config, base Base) error {
 		return err
 	}
 	var values []checkpoint.Value
+	stacks := peftNames(model)
 	for name, p := range nn.Params(model) {
-		if isAdapter(name) {
+		if to, ok := stacks[name]; ok {
+			values = append(values, peftValue(to, p))
+		} else if isAdapter(name) {
 			values = append(values, checkpoint.Value{Name: prefix + name, DType: tensor.F32, From: p})
 		}
 	}
@@ -119,8 +130,12 @@ func ReadConfig(dir string) (Config, Base, error) {
 	if err := json.Unmarshal(data, &all); err != nil {
 		return Config{}, Base{}, fmt.Errorf("%s: %w", name, err)
 	}
-	cfg := Config{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, Targets: c.Targets}
+	cfg := Config{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, Targets: c.Targets, Parameters: c.Parameters}
 	slices.Sort(cfg.Targets)
+	slices.Sort(cfg.Parameters)
+	if len(c.RankPattern)+len(c.AlphaPattern) > 0 {
+		cfg.RankPattern, cfg.AlphaPattern = c.RankPattern, c.AlphaPattern
+	}
 	bad := ""
 	init, _ := c.InitWeights.(string)
 	switch {
@@ -134,6 +149,18 @@ func ReadConfig(dir string) (Config, Base, error) {
 	for _, key := range foreign {
 		if v := fmt.Sprint(all[key]); !slices.Contains([]string{"<nil>", "false", "[]", "map[]"}, v) {
 			bad = fmt.Sprintf("%s is %.60s", key, v)
+		}
+	}
+	for key, keys := range map[string][]string{"rank_pattern": slices.Sorted(maps.Keys(c.RankPattern)), "alpha_pattern": slices.Sorted(maps.Keys(c.AlphaPattern))} {
+		for _, k := range keys { // PEFT writes them for experts' gate_up_proj
+			if !slices.ContainsFunc(c.Parameters, func(p string) bool { return strings.HasSuffix(k, lastPart(p)) }) {
+				bad = fmt.Sprintf("%s has %q, which is none of target_parameters", key, k)
+			}
+		}
+	}
+	for k, r := range c.RankPattern {
+		if r <= 0 || r > 1<<16 {
+			bad = fmt.Sprintf("rank_pattern has %q: %d", k, r)
 		}
 	}
 	if bad != "" {
@@ -159,6 +186,8 @@ func Load(dev *tensor.Device, model any, dir string) (Config, error) {
 		return cfg, err
 	}
 	defer f.Close()
+	theirs := cfg
+	apart, cfg := splitStacks(model, f, cfg)
 	names, weights, err := Inject(dev, model, cfg, rand.New(rand.NewPCG(0, 0)))
 	if err != nil {
 		return cfg, fmt.Errorf("%s: %w", dir, err)
@@ -168,18 +197,27 @@ func Load(dev *tensor.Device, model any, dir string) (Config, error) {
 	}
 	var errs []error
 	used := map[string]bool{}
+	stacks := peftNames(model)
 	for i, w := range weights {
-		t, ok := f.Tensor(prefix + names[i])
-		used[prefix+names[i]] = true
+		name, shape, fill := names[i], w.Shape(), checkpoint.Fill
+		if to, ok := stacks[name]; ok {
+			if stack := strings.TrimSuffix(strings.TrimSuffix(name, ".lora_A.weight"), ".lora_B.weight"); apart[stack] != nil {
+				errs = append(errs, apart.fill(w, stack, f, theirs, used)...)
+				continue
+			}
+			name, shape, fill = to, peftShape(w, isB(to)), fillStack
+		}
+		t, ok := f.Tensor(prefix + name)
+		used[prefix+name] = true
 		switch {
 		case !ok:
-			errs = append(errs, fmt.Errorf("missing %s%s, shape %v", prefix, names[i], w.Shape()))
-		case !slices.Equal(t.Shape, w.Shape()):
-			errs = append(errs, fmt.Errorf("%s: shape %v in the adapter, %v for this model", t.Name, t.Shape, w.Shape()))
+			errs = append(errs, fmt.Errorf("missing %s%s, shape %v", prefix, name, shape))
+		case !slices.Equal(t.Shape, shape):
+			errs = append(errs, fmt.Errorf("%s: shape %v in the adapter, %v for this model", t.Name, t.Shape, shape))
 		case !slices.Contains([]safetensors.DType{"F32", "F16", "BF16"}, t.DType):
 			errs = append(errs, fmt.Errorf("%s: type %s, F32, F16 or BF16 wanted", t.Name, t.DType))
 		default:
-			if err := checkpoint.Fill(w, t); err != nil {
+			if err := fill(w, t); err != nil {
 				errs = append(errs, err)
 			}
 		}

@@ -112,7 +112,7 @@ func TestPEFTConfig(t *testing.T) {
 		{"alora_invocation_tokens", `[1, 2]`, "alora_invocation_tokens"},
 		{"trainable_token_indices", `[1]`, "trainable_token_indices"},
 		{"use_qalora", `true`, "use_qalora"},
-		{"target_parameters", `["experts.down_proj"]`, "target_parameters"},
+		{"target_parameters", `[7]`, "target_parameters"},
 		{"target_modules", `"all-linear"`, `target_modules is the pattern "all-linear"`},
 		{"target_modules", `[]`, "no layers are chosen"},
 		{"target_modules", `[1]`, "target_modules"},

@@ -45,9 +45,11 @@ var families = map[string]func(config []byte) (Model, error){
 	"GemmaForCausalLM":               newGemma,
 	"LlamaForCausalLM":               newLlama,
 	"MistralForCausalLM":             newMistral,
+	"MixtralForCausalLM":             newMixtral,
 	"Olmo2ForCausalLM":               newOlmo2,
 	"Qwen2ForCausalLM":               newQwen2,
 	"Qwen3ForCausalLM":               newQwen3,
+	"Qwen3MoeForCausalLM":            newQwen3MoE,
 	"SmolLM3ForCausalLM":             newSmolLM3,
 }
 

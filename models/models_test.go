@@ -40,6 +40,11 @@ var families = []struct {
 	{"gemma2", tiny("Gemma2ForCausalLM", `"sliding_window": 3, "query_pre_attn_scalar": 2, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0`), 1 + 2*11 + 1},
 	{"gemma3", tiny("Gemma3ForCausalLM", `"sliding_window": 3, "sliding_window_pattern": 2, "query_pre_attn_scalar": 2, "tie_word_embeddings": false`), 1 + 2*13 + 2},
 	{"gemma3 with images", fmt.Sprintf(imageConfig, tiny("Gemma3ForCausalLM", `"num_hidden_layers": 1, "query_pre_attn_scalar": 2`)), 1 + 13 + 1},
+	{"mixtral", `{"architectures": ["MixtralForCausalLM"], "vocab_size": 17, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,
+		"num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 2, "sliding_window": 3}`, 1 + 9 + 2},
+	{"qwen3 moe", `{"architectures": ["Qwen3MoeForCausalLM"], "vocab_size": 17, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "head_dim": 6,
+		"num_attention_heads": 4, "num_key_value_heads": 2, "num_experts": 3, "num_experts_per_tok": 3, "moe_intermediate_size": 8, "decoder_sparse_step": 2,
+		"attention_bias": true}`, 1 + 2*15 + 15 + 2},
 }
 
 func TestFamilies(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
@@ -71,7 +72,8 @@ func NewFinetuneLoRA() FinetuneLoRA {
 	return FinetuneLoRA{Finetune: newFinetune("out/finetune/lora"), LoRAR: 8, LoRAAlpha: 16, LoRADropout: 0.05, LoRAQuery: true, LoRAValue: true}
 }
 
-func (c FinetuneLoRA) config() lora.Config {
+// config is the adapter of model m.
+func (c FinetuneLoRA) config(m models.Model) lora.Config {
 	l := lora.Config{Rank: c.LoRAR, Alpha: c.LoRAAlpha, Dropout: c.LoRADropout}
 	for _, x := range []struct {
 		on    bool
@@ -82,12 +84,18 @@ func (c FinetuneLoRA) config() lora.Config {
 			l.Targets = append(l.Targets, x.names...)
 		}
 	}
+	if experts := lora.Parameters(m); c.LoRAMLP && experts != nil { // some layers may have a dense MLP nevertheless
+		mlp := []string{"gate_proj", "up_proj", "down_proj"}
+		dense := lora.Modules(m, mlp...)
+		l.Targets = slices.DeleteFunc(l.Targets, func(t string) bool { return slices.Contains(mlp, t) && !slices.Contains(dense, t) })
+		l.Parameters = experts
+	}
 	return l
 }
 
 // inject hangs an adapter on each targeted layer of m and returns what is to be trained.
 func (c FinetuneLoRA) inject(dev *tensor.Device, m models.Model) (names []string, weights []*tensor.Tensor, err error) {
-	return lora.Inject(dev, m, c.config(), rand.New(rand.NewPCG(uint64(c.Seed), 0)))
+	return lora.Inject(dev, m, c.config(m), rand.New(rand.NewPCG(uint64(c.Seed), 0)))
 }
 
 // Run trains and leaves the adapter, a PEFT directory, in out_dir/final.
@@ -108,7 +116,7 @@ func (c FinetuneLoRA) run(ctx context.Context, s *session, l *loaded, prec preci
 	}
 
 	// The base model, frozen, with an adapter on each targeted layer.
-	cfg := c.config()
+	cfg := c.config(l.Model)
 	weights := func(dev *tensor.Device, l *loaded, prec precision) ([]string, []*tensor.Tensor, error) {
 		if err := l.load(dev, prec.matrix, false); err != nil {
 			return nil, nil, err
@@ -180,7 +188,7 @@ func (c FinetuneFull) run(ctx context.Context, s *session, l *loaded, prec preci
 		if err := checkpoint.CopySidecars(d, l.base); err != nil {
 			return err
 		}
-		return saveModel(d, l.config, s.trainer.Optimizer.Params, prec)
+		return saveModel(d, l, l.config, s.trainer.Optimizer.Params, prec)
 	}
 	c.Resume = ""
 	s.hyper = &c
@@ -318,8 +326,8 @@ func (c Finetune) finish(ctx context.Context, s *session, l *loaded, declare dec
 	return s.loop(ctx, s.sets[0].Longest())
 }
 
-// saveModel writes a complete checkpoint of trained weights.
-func saveModel(d *durable.Dir, config []byte, params []*optim.Param, prec precision) error {
+// saveModel writes a complete checkpoint of trained weights, in the layout that they came in.
+func saveModel(d *durable.Dir, l *loaded, config []byte, params []*optim.Param, prec precision) error {
 	config, err := models.SavedConfig(config)
 	if err != nil {
 		return err
@@ -339,7 +347,7 @@ func saveModel(d *durable.Dir, config []byte, params []*optim.Param, prec precis
 		}
 		values = append(values, checkpoint.Value{Name: p.Name, DType: prec.saved, From: from})
 	}
-	return checkpoint.SaveWeights(d, values, checkpoint.ShardSize)
+	return checkpoint.SaveWeights(d, l.layout(values), checkpoint.ShardSize)
 }
 
 // rendered adapts a prompt style to the data's interface.

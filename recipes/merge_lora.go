@@ -108,7 +108,7 @@ func (c MergeLoRA) Run(ctx context.Context, log *slog.Logger) error {
 	if err := d.WriteFile("config.json", config); err != nil {
 		return err
 	}
-	if err := checkpoint.SaveWeights(d, values, checkpoint.ShardSize); err != nil {
+	if err := checkpoint.SaveWeights(d, l.layout(values), checkpoint.ShardSize); err != nil {
 		return err
 	}
 	if err := d.Commit(); err != nil {

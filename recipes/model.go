@@ -148,6 +148,14 @@ func (l *loaded) load(dev *tensor.Device, matrix checkpoint.Type, own bool) erro
 	return nil
 }
 
+// layout gives values as the checkpoint that the model came from stores them.
+func (l *loaded) layout(values []checkpoint.Value) []checkpoint.Value {
+	if l.src == nil {
+		return checkpoint.Layout(l.Model, nil, values)
+	}
+	return checkpoint.Layout(l.Model, l.src, values)
+}
+
 // matrixType is the type of the first matrix in memory.
 func matrixType(m models.Model) tensor.DType {
 	for _, p := range nn.Params(m) {

@@ -293,7 +293,7 @@ func (c Pretrain) Run(ctx context.Context, out Out) error {
 		if err := checkpoint.CopySidecars(d, tokDir); err != nil {
 			return err
 		}
-		return saveModel(d, config, o.Params, prec)
+		return saveModel(d, l, config, o.Params, prec)
 	}
 	hyper := c
 	hyper.Resume = ""
@@ -345,7 +345,7 @@ func initial(name string, p *tensor.Tensor, d models.Dims, seed int64) []float32
 		return v
 	}
 	std := math.Sqrt(2 / (5 * float64(d.Hidden)))
-	if strings.HasSuffix(name, "o_proj.weight") || strings.HasSuffix(name, "down_proj.weight") {
+	if strings.HasSuffix(name, "o_proj.weight") || strings.HasSuffix(name, "down_proj.weight") || strings.HasSuffix(name, "experts.down_proj") {
 		std = 1 / math.Sqrt(float64(d.Hidden)) / float64(d.Layers)
 	}
 	var stream uint64 = 14695981039346656037 // FNV-1a of the name
@@ -367,10 +367,8 @@ func setMasters(o *optim.AdamW, m models.Model, l *loaded, seed int64) error {
 		}
 		if l.src == nil {
 			p.Master.SetValues(initial(p.Name, p.Weight, m.Dims(), seed))
-		} else if t, ok := l.src.Tensor(p.Name); ok {
-			if err := checkpoint.Fill(p.Master, t); err != nil {
-				return err
-			}
+		} else if _, err := checkpoint.FillWeight(p.Master, p.Name, m, l.src); err != nil {
+			return err
 		}
 	}
 	return nil

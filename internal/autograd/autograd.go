@@ -62,8 +62,8 @@ func Gradients(outputs []Output, params []*tensor.Tensor, o Options) (grads []*t
 		needs[p] = true
 	}
 	for _, n := range forward {
-		if !wanted[n] {
-			needs[n] = slices.ContainsFunc(n.Src, func(s *tensor.Tensor) bool { return needs[s] })
+		if !wanted[n] { // integers, such as which experts were chosen, have no gradient
+			needs[n] = n.DType() != tensor.I32 && slices.ContainsFunc(n.Src, func(s *tensor.Tensor) bool { return needs[s] })
 		}
 	}
 
@@ -138,7 +138,7 @@ func Gradients(outputs []Output, params []*tensor.Tensor, o Options) (grads []*t
 // layer's normalized one).
 func cheap(n *tensor.Tensor) bool {
 	switch n.Op {
-	case tensor.OpDropout, tensor.OpRMSNorm, tensor.OpLayerNorm, tensor.OpAct, tensor.OpGate:
+	case tensor.OpDropout, tensor.OpRMSNorm, tensor.OpLayerNorm, tensor.OpAct, tensor.OpGate, tensor.OpGLU:
 		return !n.Boundary
 	}
 	return false

@@ -163,6 +163,49 @@ var rules = [...]rule{
 	tensor.OpAddDot:     nil,
 	tensor.OpClip:       nil,
 	tensor.OpTopK:       nil,
+	tensor.OpRoute:      nil,
+	tensor.OpRouteWeights: func(y, dy *tensor.Tensor, want func(int) bool) []*tensor.Tensor {
+		return tensors{y.Src[0].RouteWeightsBackward(y.Src[1], dy, y.Attr.(bool)), nil}
+	},
+	tensor.OpRouteWeightsBack: nil,
+	tensor.OpGroup:            nil,
+	tensor.OpGroupCounts:      nil,
+	// y_p = W[e]·x: dx = W[e]ᵀ·dy_p, summed over the pairs that share a row; dW[e] = Σ dy_p ⊗ x
+	tensor.OpExperts: func(y, dy *tensor.Tensor, want func(int) bool) []*tensor.Tensor {
+		x, w, group := y.Src[0], y.Src[1], y.Src[2]
+		dx := tensors{nil, nil, nil}
+		if want(0) {
+			dx[0] = dy.ExpertsBackward(w, group)
+			if per := y.Attr.(int); per > 1 {
+				dx[0] = dx[0].SumChoices(per)
+			}
+		}
+		if want(1) {
+			dx[1] = dy.ExpertsBackwardWeight(x, group, w.Dim(0))
+		}
+		return dx
+	},
+	tensor.OpExpertsBack:  nil,
+	tensor.OpExpertsBackW: nil,
+	tensor.OpCombine: func(y, dy *tensor.Tensor, want func(int) bool) []*tensor.Tensor {
+		if len(y.Src) == 1 {
+			return tensors{nil} // SumChoices, which the rule of Experts makes
+		}
+		dx := tensors{nil, nil}
+		if want(0) {
+			dx[0] = y.Src[1].CombineBackward(dy)
+		}
+		if want(1) {
+			dx[1] = y.Src[0].CombineBackwardWeights(dy)
+		}
+		return dx
+	},
+	tensor.OpCombineBack:  nil,
+	tensor.OpCombineBackW: nil,
+	tensor.OpGLU: func(y, dy *tensor.Tensor, want func(int) bool) []*tensor.Tensor {
+		return tensors{y.Src[0].GLUBackward(dy)}
+	},
+	tensor.OpGLUBack: nil,
 }
 
 // Differentiable reports whether op has a rule.

@@ -38,6 +38,15 @@ var without = map[tensor.Op]string{
 	tensor.OpAddDot:           "updates in place",
 	tensor.OpClip:             "updates in place",
 	tensor.OpTopK:             "chooses, for sampling",
+	tensor.OpRoute:            "chooses",
+	tensor.OpRouteWeightsBack: "made by the rule of RouteWeights",
+	tensor.OpGroup:            "integers",
+	tensor.OpGroupCounts:      "made of integers",
+	tensor.OpExpertsBack:      "made by the rule of Experts",
+	tensor.OpExpertsBackW:     "made by the rule of Experts",
+	tensor.OpCombineBack:      "made by the rule of Combine",
+	tensor.OpCombineBackW:     "made by the rule of Combine",
+	tensor.OpGLUBack:          "made by the rule of GLU",
 }
 
 // net is what a case is built on.
@@ -81,6 +90,19 @@ func awayFromZero(n *net, shape ...int) *tensor.Tensor {
 	for i, x := range v {
 		v[i] = x + float32(math.Copysign(0.1, float64(x)))
 	}
+	return t.SetFloats(v)
+}
+
+// spread is an input of rows of different numbers, so far apart that a finite difference does not change their order.
+func (n *net) spread(rows, columns int) *tensor.Tensor {
+	t := n.g.Floats(rows, columns)
+	var v []float32
+	for range rows {
+		for _, i := range n.rng.Perm(columns) {
+			v = append(v, 0.25*float32(i)-0.5)
+		}
+	}
+	n.inputs[t] = v
 	return t.SetFloats(v)
 }
 
@@ -226,6 +248,34 @@ var ruleCases = []struct {
 	{tensor.OpCrossEntropy, "one ignored", func(n *net) (*tensor.Tensor, ts) {
 		x := n.in(4, 19)
 		return x.CrossEntropy(n.ids(3, tensor.Ignore, 18, 0)), ts{x}
+	}},
+	{tensor.OpRouteWeights, "over the chosen", func(n *net) (*tensor.Tensor, ts) {
+		x := n.spread(5, 6)
+		return x.RouteWeights(x.Route(3), true), ts{x}
+	}},
+	{tensor.OpRouteWeights, "over all", func(n *net) (*tensor.Tensor, ts) {
+		x := n.spread(5, 6)
+		return x.RouteWeights(x.Route(2), false), ts{x}
+	}},
+	{tensor.OpExperts, "a row for each token", func(n *net) (*tensor.Tensor, ts) {
+		x, w := n.in(9, 4), n.in(5, 3, 4)
+		return x.Experts(w, n.spread(9, 5).Route(2).Group()), ts{x, w}
+	}},
+	{tensor.OpExperts, "a row for each pair", func(n *net) (*tensor.Tensor, ts) {
+		x, w := n.in(6, 5), n.in(4, 2, 5)
+		return x.Experts(w, n.spread(3, 4).Route(2).Group()), ts{x, w}
+	}},
+	{tensor.OpExperts, "many pairs of one expert, none of another", func(n *net) (*tensor.Tensor, ts) {
+		x, w := n.in(14, 3), n.in(2, 3, 3)
+		return x.Experts(w, n.g.Floats(14, 2).SetFloats(make([]float32, 28)).Route(1).Group()), ts{x, w}
+	}},
+	{tensor.OpCombine, "", func(n *net) (*tensor.Tensor, ts) { y, w := n.in(12, 5), n.in(4, 3); return y.Combine(w), ts{y, w} }},
+	{tensor.OpGLU, "", func(n *net) (*tensor.Tensor, ts) { x := n.in(3, 38); return x.GLU(), ts{x} }},
+	{tensor.OpGLU, "a whole layer", func(n *net) (*tensor.Tensor, ts) {
+		x, l, up, down := n.in(5, 4), n.spread(5, 3), n.in(3, 6, 4), n.in(3, 4, 3)
+		ids := l.Route(2)
+		group := ids.Group()
+		return x.Experts(up, group).GLU().Experts(down, group).Combine(l.RouteWeights(ids, true)), ts{x, l, up, down}
 	}},
 	{tensor.OpDropout, "", func(n *net) (*tensor.Tensor, ts) {
 		x := n.in(6, 7)

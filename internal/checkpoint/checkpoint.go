@@ -26,6 +26,27 @@ type Adapter interface {
 	AdaptCheckpoint(Source) Source
 }
 
+// Pieced is implemented by models some of whose weights are several tensors in some
+// checkpoints: the experts of a layer, which are one weight here.
+type Pieced interface {
+	// CheckpointPieces gives, by the names of such weights, the tensors that hold their
+	// rows, one after the other, in a checkpoint of which has reports what it holds; nil
+	// when it is stored as the model has it. With has nil it is the layout to save a new model in.
+	CheckpointPieces(has func(name string) bool) map[string][]nn.Piece
+}
+
+// pieces gives the tensors that hold a model's weights where those are several; src may be nil.
+func pieces(model any, src Source) map[string][]nn.Piece {
+	m, ok := model.(Pieced)
+	if !ok {
+		return nil
+	}
+	if src == nil {
+		return m.CheckpointPieces(nil)
+	}
+	return m.CheckpointPieces(func(name string) bool { _, ok := src.Tensor(name); return ok })
+}
+
 // Options say how weights are held.
 type Options struct {
 	// Matrix is the type of weights of two axes in memory; Stored keeps that of the
@@ -61,27 +82,32 @@ func Load(dev *tensor.Device, model any, src Source, o Options) error {
 		src = a.AdaptCheckpoint(src)
 	}
 	type job struct {
-		p *tensor.Tensor
-		t safetensors.Tensor
+		p  *tensor.Tensor
+		ts []safetensors.Tensor
 	}
+	split := pieces(model, src)
 	var jobs []job
 	var errs []error
 	used := map[string]bool{}
 	for name, p := range nn.Params(model) {
 		p.Name = name
-		used[name] = true
-		t, ok := src.Tensor(name)
-		_, float := stored[t.DType]
-		switch {
-		case !ok:
-			errs = append(errs, fmt.Errorf("missing %s, shape %v", name, p.Shape()))
-		case !slices.Equal(t.Shape, p.Shape()):
-			errs = append(errs, fmt.Errorf("%s: shape %v in the checkpoint, %v in the model", name, t.Shape, p.Shape()))
-		case !float:
-			errs = append(errs, fmt.Errorf("%s: type %s in the checkpoint, F32, F16 or BF16 wanted", name, t.DType))
-		default:
-			jobs = append(jobs, job{p, t})
+		j := job{p: p}
+		for _, piece := range of(split, name, p) {
+			used[piece.Name] = true
+			t, ok := src.Tensor(piece.Name)
+			_, float := stored[t.DType]
+			switch {
+			case !ok:
+				errs = append(errs, fmt.Errorf("missing %s, shape %v", piece.Name, piece.Shape))
+			case !slices.Equal(t.Shape, piece.Shape):
+				errs = append(errs, fmt.Errorf("%s: shape %v in the checkpoint, %v in the model", piece.Name, t.Shape, piece.Shape))
+			case !float:
+				errs = append(errs, fmt.Errorf("%s: type %s in the checkpoint, F32, F16 or BF16 wanted", piece.Name, t.DType))
+			default:
+				j.ts = append(j.ts, t)
+			}
 		}
+		jobs = append(jobs, j)
 	}
 	for _, name := range src.Names() {
 		if used[name] || strings.HasSuffix(name, ".rotary_emb.inv_freq") {
@@ -99,7 +125,7 @@ func Load(dev *tensor.Device, model any, src Source, o Options) error {
 	}
 	dev.Label("weights")
 	for _, j := range jobs {
-		if err := place(dev, j.p, j.t, o); err != nil {
+		if err := place(dev, j.p, j.ts, o); err != nil {
 			return fmt.Errorf("%s: %w", j.p.Name, err)
 		}
 	}
@@ -120,9 +146,17 @@ func extra(model any, src Source, name string) error {
 	return fmt.Errorf("lm_head.weight differs from model.embed_tokens.weight, although tie_word_embeddings says they are one")
 }
 
-// place gives p memory and the value of t.
-func place(dev *tensor.Device, p *tensor.Tensor, t safetensors.Tensor, o Options) error {
-	from := stored[t.DType]
+// of gives the tensors that hold a weight: its pieces, or itself.
+func of(split map[string][]nn.Piece, name string, p *tensor.Tensor) []nn.Piece {
+	if list := split[name]; list != nil {
+		return list
+	}
+	return []nn.Piece{{Name: name, Shape: p.Shape()}}
+}
+
+// place gives p memory and the values of ts, which are its rows.
+func place(dev *tensor.Device, p *tensor.Tensor, ts []safetensors.Tensor, o Options) error {
+	from := stored[ts[0].DType]
 	to, ok := types[o.Matrix]
 	if !ok {
 		to = from
@@ -130,20 +164,52 @@ func place(dev *tensor.Device, p *tensor.Tensor, t safetensors.Tensor, o Options
 	if len(p.Shape()) < 2 {
 		to = tensor.F32
 	}
-	if from == to && !o.Own {
-		return dev.Map(p, from, t.Data)
+	if from == to && !o.Own && len(ts) == 1 {
+		return dev.Map(p, from, ts[0].Data)
 	}
 	if err := dev.Alloc(p, to); err != nil || dev.Planning() {
 		return err
 	}
-	return Fill(p, t)
+	return fill(p, ts)
+}
+
+// FillWeight sets a weight, which has memory of its own, to its value in a checkpoint of
+// the model. False says that the checkpoint does not hold it.
+func FillWeight(p *tensor.Tensor, name string, model any, src Source) (bool, error) {
+	if a, ok := model.(Adapter); ok {
+		src = a.AdaptCheckpoint(src)
+	}
+	var ts []safetensors.Tensor
+	for _, piece := range of(pieces(model, src), name, p) {
+		t, ok := src.Tensor(piece.Name)
+		if !ok {
+			return false, nil
+		}
+		ts = append(ts, t)
+	}
+	return true, fill(p, ts)
+}
+
+// fill converts the values of ts, one after the other, to p.
+func fill(p *tensor.Tensor, ts []safetensors.Tensor) error {
+	at := 0
+	for _, t := range ts {
+		if err := fillAt(p, at, t); err != nil {
+			return err
+		}
+		at += len(t.Data) / stored[t.DType].Size()
+	}
+	return nil
 }
 
 // Fill converts the value of t to the type of p, which has memory of its own, a piece at a time.
-func Fill(p *tensor.Tensor, t safetensors.Tensor) error {
+func Fill(p *tensor.Tensor, t safetensors.Tensor) error { return fillAt(p, 0, t) }
+
+// fillAt is Fill of the elements of p from first on.
+func fillAt(p *tensor.Tensor, first int, t safetensors.Tensor) error {
 	from, to := stored[t.DType], p.DType()
 	const piece = 1 << 20 // elements
-	n := p.Numel()
+	n := len(t.Data) / from.Size()
 	raw, floats := make([]byte, min(n, piece)*from.Size()), make([]float32, min(n, piece))
 	for at := 0; at < n; at += piece {
 		m := min(piece, n-at)
@@ -153,11 +219,11 @@ func Fill(p *tensor.Tensor, t safetensors.Tensor) error {
 			return err
 		}
 		if from == to {
-			p.WriteBytes(raw[:m*from.Size()], at*to.Size())
+			p.WriteBytes(raw[:m*from.Size()], (first+at)*to.Size())
 			continue
 		}
 		tensor.ToFloats(from, raw[:m*from.Size()], floats[:m])
-		p.WriteBytes(tensor.FromFloats(to, floats[:m]), at*to.Size())
+		p.WriteBytes(tensor.FromFloats(to, floats[:m]), (first+at)*to.Size())
 	}
 	return nil
 }

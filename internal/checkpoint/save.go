@@ -18,6 +18,46 @@ type Value struct {
 	Name  string
 	DType tensor.DType
 	From  *tensor.Tensor // of any float type
+
+	// Shape and Offset, in elements, say which part of From it is; with Shape nil it is all.
+	Shape  []int
+	Offset int
+
+	Floats []float32 // the elements themselves, of Shape, where they are not From's; nil otherwise
+}
+
+func (v Value) shape() []int {
+	if v.Shape == nil {
+		return v.From.Shape()
+	}
+	return v.Shape
+}
+
+func (v Value) numel() int {
+	n := 1
+	for _, d := range v.shape() {
+		n *= d
+	}
+	return n
+}
+
+// Layout gives the values of a model's weights as they are stored in the checkpoint src
+// that the model came from, or, with src nil, as others store them.
+func Layout(model any, src Source, values []Value) (out []Value) {
+	split := pieces(model, src)
+	for _, v := range values {
+		list := split[v.Name]
+		if list == nil {
+			out = append(out, v)
+		}
+		at := 0
+		for _, p := range list {
+			part := Value{Name: p.Name, DType: v.DType, From: v.From, Shape: p.Shape, Offset: at}
+			at += part.numel()
+			out = append(out, part)
+		}
+	}
+	return out
 }
 
 // ShardSize is the size in bytes above which a checkpoint is split, as transformers does it.
@@ -29,7 +69,7 @@ func SaveWeights(d *durable.Dir, values []Value, shard int) error {
 	var shards [][]Value
 	size, total := 0, 0
 	for _, v := range values {
-		n := v.From.Numel() * v.DType.Size()
+		n := v.numel() * v.DType.Size()
 		if len(shards) == 0 || size+n > shard {
 			shards, size = append(shards, nil), 0
 		}
@@ -73,16 +113,26 @@ func SaveFile(d *durable.Dir, name string, values []Value) (err error) {
 	}()
 	infos := make([]safetensors.Info, len(values))
 	for i, v := range values {
-		infos[i] = safetensors.Info{Name: v.Name, DType: safetensors.DType(v.DType.String()), Shape: v.From.Shape()}
+		infos[i] = safetensors.Info{Name: v.Name, DType: safetensors.DType(v.DType.String()), Shape: v.shape()}
 	}
 	w, err := safetensors.NewWriter(f, infos, map[string]string{"format": "pt"})
 	if err != nil {
 		return err
 	}
 	for _, v := range values {
-		data := v.From.Bytes()
-		if v.From.DType() != v.DType {
-			data = tensor.FromFloats(v.DType, v.From.Values())
+		if v.Floats != nil {
+			if err := w.Write(v.Name, tensor.FromFloats(v.DType, v.Floats)); err != nil {
+				return err
+			}
+			continue
+		}
+		from := v.From.DType()
+		data := make([]byte, from.Bytes(v.numel()))
+		v.From.ReadBytes(data, from.Bytes(v.Offset))
+		if from != v.DType {
+			floats := make([]float32, v.numel())
+			tensor.ToFloats(from, data, floats)
+			data = tensor.FromFloats(v.DType, floats)
 		}
 		if err := w.Write(v.Name, data); err != nil {
 			return err

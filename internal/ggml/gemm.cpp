@@ -129,7 +129,7 @@ static void gemm(const lg_gemm *g, int i0, int i1, int j0, int j1) {
 					int cols = m - j < NR ? m - j : NR;
 					const float *b = pb + (ptrdiff_t)j * k;
 					for (int i = 0; i < n; i += MR)
-						tile_rows(n - i < MR ? n - i : MR, k, pa + (ptrdiff_t)i * k, 1, MR, b, g->c + (ptrdiff_t)(ic + i) * g->ldc + jc + j, g->ldc, cols, kc > 0);
+						tile_rows(n - i < MR ? n - i : MR, k, pa + (ptrdiff_t)i * k, 1, MR, b, g->c + (ptrdiff_t)(ic + i) * g->ldc + jc + j, g->ldc, cols, g->add || kc > 0);
 				}
 			}
 		}

@@ -79,6 +79,18 @@ const (
 	AddDot           Kernel = C.LG_ADD_DOT
 	Clip             Kernel = C.LG_CLIP
 	TopK             Kernel = C.LG_TOPK
+	Route            Kernel = C.LG_ROUTE // from here to GLUBack: experts.cpp
+	RouteWeights     Kernel = C.LG_ROUTE_WEIGHTS
+	RouteWeightsBack Kernel = C.LG_ROUTE_WEIGHTS_BACK
+	Group            Kernel = C.LG_GROUP
+	GroupCounts      Kernel = C.LG_GROUP_COUNTS
+	Experts          Kernel = C.LG_EXPERTS
+	ExpertsBackW     Kernel = C.LG_EXPERTS_BACK_W
+	Combine          Kernel = C.LG_COMBINE
+	CombineBack      Kernel = C.LG_COMBINE_BACK
+	CombineBackW     Kernel = C.LG_COMBINE_BACK_W
+	GLU              Kernel = C.LG_GLU
+	GLUBack          Kernel = C.LG_GLU_BACK
 	Convert          Kernel = C.LG_CONVERT // not on the CPU: src0 in the type of the result
 	Scratch          Kernel = C.LG_SCRATCH // not on the CPU: memory for the operation that reads it
 )

@@ -1,21 +1,12 @@
 #include "kernels.h"
 #include "cggml.h"
+#include "dots.h"
 #include "gemm.h"
 #include "operands.h"
 #include <algorithm>
 #include <cstdlib>
 #include <functional>
 
-#ifdef __F16C__
-#include <immintrin.h>
-#endif
-
-struct f16 {
-	uint16_t bits;
-};
-struct bf16 {
-	uint16_t bits;
-};
 
 // i[0]: 1 when src0 is read transposed, i[1]: src1 likewise.
 // dst (n, m) = op(src0)·op(src1)ᵀ; batches of src1 are shared by groups of src0's.
@@ -277,45 +268,6 @@ static void clip(T *dst, int ith, int nth, void *) {
 	out(dst)[1] = (float)factor;
 }
 
-// A vector of VL weights as floats.
-static inline vf weights(const float *w) { return vload(w); }
-static inline vf weights(const bf16 *w) {
-	typedef uint16_t vh __attribute__((vector_size(VL * 2), aligned(2), may_alias));
-	return (vf)(__builtin_convertvector(*(const vh *)w, vi) << 16);
-}
-static inline vf weights(const f16 *w) {
-#if defined(__F16C__) && VL == 8
-	return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)w));
-#else
-	float t[VL];
-	for (int i = 0; i < VL; i++) t[i] = f16_to_f32(w[i].bits);
-	return vload(t);
-#endif
-}
-static inline float weight(float w) { return w; }
-static inline float weight(bf16 w) { return bf16_to_f32(w.bits); }
-static inline float weight(f16 w) { return f16_to_f32(w.bits); }
-
-// dots computes R rows of x with one row of weights; four sums a row hide the latency of the additions.
-template <int R, class W>
-static inline void dots(const W *w, const float *x, int64_t k, float *y, int64_t ldy) {
-	vf s[R][4] = {};
-	int64_t i = 0;
-	for (; i + 4 * VL <= k; i += 4 * VL)
-		for (int u = 0; u < 4; u++) {
-			vf a = weights(w + i + u * VL);
-			for (int r = 0; r < R; r++) s[r][u] += a * vload(x + r * k + i + u * VL);
-		}
-	for (; i + VL <= k; i += VL) {
-		vf a = weights(w + i);
-		for (int r = 0; r < R; r++) s[r][0] += a * vload(x + r * k + i);
-	}
-	for (int r = 0; r < R; r++) {
-		float t = vsum((s[r][0] + s[r][1]) + (s[r][2] + s[r][3]));
-		for (int64_t j = i; j < k; j++) t += weight(w[j]) * x[r * k + j];
-		y[r * ldy] = t;
-	}
-}
 template <class W>
 static void matvec_rows(T *dst, range r) {
 	const int64_t k = dst->src[0]->ne[0], m = dst->ne[0], n = dst->ne[1];
@@ -412,12 +364,25 @@ KERNEL(softcap);
 KERNEL(softcap_back);
 KERNEL(attention);
 KERNEL(attention_back);
+KERNEL(route);
+KERNEL(route_weights);
+KERNEL(route_weights_back);
+KERNEL(group);
+KERNEL(group_counts);
+KERNEL(experts);
+KERNEL(experts_back_w);
+KERNEL(combine);
+KERNEL(combine_back);
+KERNEL(combine_back_w);
+KERNEL(glu);
+KERNEL(glu_back);
 
 lg_function lg_kernel_function(int kernel) {
 	static const lg_function table[LG_COUNT] = {
 		matmul, rms_norm, rms_norm_back, rms_norm_back_w, layer_norm, layer_norm_back, layer_norm_back_w,
 		act, act_back, gate, gate_back, softcap, softcap_back, columns, columns_back,
 		rope_table, rope, rows_back, zero, attention, attention_back, cross_entropy, cross_entropy_back,
-		sum_to, dropout, accumulate, adamw, square_sum, matvec, add_dot, clip, top_k};
+		sum_to, dropout, accumulate, adamw, square_sum, matvec, add_dot, clip, top_k,
+		route, route_weights, route_weights_back, group, group_counts, experts, experts_back_w, combine, combine_back, combine_back_w, glu, glu_back};
 	return kernel >= 0 && kernel < LG_COUNT ? table[kernel] : nullptr;
 }

@@ -19,6 +19,7 @@ typedef struct {
 	bool ta, tb;
 	float *c;
 	int64_t ldc;
+	bool add; // to what c holds
 } lg_gemm;
 void lg_gemm_run(const lg_gemm *g, int ith, int nth);
 
@@ -34,6 +35,8 @@ enum lg_kernel {
 	LG_ACT, LG_ACT_BACK, LG_GATE, LG_GATE_BACK, LG_SOFTCAP, LG_SOFTCAP_BACK, LG_COLUMNS, LG_COLUMNS_BACK,
 	LG_ROPE_TABLE, LG_ROPE, LG_ROWS_BACK, LG_ZERO, LG_ATTENTION, LG_ATTENTION_BACK, LG_CROSS_ENTROPY, LG_CROSS_ENTROPY_BACK,
 	LG_SUM_TO, LG_DROPOUT, LG_ACCUMULATE, LG_ADAMW, LG_SQUARE_SUM, LG_MATVEC, LG_ADD_DOT, LG_CLIP, LG_TOPK,
+	LG_ROUTE, LG_ROUTE_WEIGHTS, LG_ROUTE_WEIGHTS_BACK, LG_GROUP, LG_GROUP_COUNTS, LG_EXPERTS, LG_EXPERTS_BACK_W,
+	LG_COMBINE, LG_COMBINE_BACK, LG_COMBINE_BACK_W, LG_GLU, LG_GLU_BACK, // experts.cpp
 	LG_CONVERT, LG_SCRATCH, // of devices other than the CPU: another type; memory for the operation that reads it
 	LG_COUNT
 };

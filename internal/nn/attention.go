@@ -14,6 +14,7 @@ type Batch struct {
 	Rows      *tensor.Tensor // (N) where in the cache each token's key and value go; nil without a cache
 	B, T      int            // without a cache, N = B*T: B sequences of T tokens
 	KV        KV             // nil when training
+	Routes    []Route        // without a cache: what the layers of experts chose, in their order
 
 	g     *tensor.Graph
 	spans map[int]*tensor.Tensor // by window, shared by the layers

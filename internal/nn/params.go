@@ -35,6 +35,16 @@ func Linears(model any) iter.Seq2[string, *Linear] {
 	}
 }
 
+// Stacks yields every stack of experts' layers of a model with its checkpoint name.
+func Stacks(model any) iter.Seq2[string, *Stack] {
+	return func(yield func(string, *Stack) bool) {
+		walk(reflect.ValueOf(model), "", func(name string, v any) bool {
+			s, ok := v.(*Stack)
+			return !ok || yield(name, s)
+		})
+	}
+}
+
 // walk calls visit for each non-nil pointer reachable through tagged fields. It
 // returns false when visit does.
 func walk(v reflect.Value, name string, visit func(string, any) bool) bool {

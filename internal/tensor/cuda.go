@@ -51,7 +51,7 @@ func lowerCUDA(p *Program, t *Tensor, src []ggml.Tensor) ggml.Tensor {
 // bf16-true and autocast, else float32.
 func computeType(g *Graph) DType {
 	for _, t := range g.nodes {
-		if t.Op != OpMatMulT && t.Op != OpMatMul {
+		if t.Op != OpMatMulT && t.Op != OpMatMul && t.Op != OpExperts {
 			continue
 		}
 		if w := t.Src[1]; w.IsWeight() && (w.dtype == BF16 || w.dtype == F16) {
@@ -82,6 +82,16 @@ var cudaLowerings = [numOps]func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Te
 	},
 	OpAddDot: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return p.ctx.CustomInPlace(ggml.AddDot, s[0], ggml.Params{}, append(s[1:], p.scratch(ggml.AddDot, ggml.Params{}, s))...)
+	},
+	OpExperts: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return p.ctx.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int)), 0, int64(ggmlTypes[p.cuda.compute])}}, s...)
+	},
+	OpExpertsBack: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return p.ctx.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{1, 1, int64(ggmlTypes[p.cuda.compute])}}, s...)
+	},
+	// Of dy and x, which are float32 both, the products are of the graph's type as others are.
+	OpExpertsBackW: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return p.ctx.Custom(ggml.ExpertsBackW, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int)), int64(ggmlTypes[p.cuda.compute])}}, s...)
 	},
 	OpAttention: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return p.withScratch(ggml.Attention, t, p.attention(t), s)

@@ -54,7 +54,7 @@ func TestOpsCUDA(t *testing.T) {
 func (b *bench) widest() DType {
 	worst := F32
 	for _, n := range b.g.nodes {
-		if n.Op != OpMatMulT && n.Op != OpMatMul && n.Op != OpTMatMul {
+		if !slices.Contains([]Op{OpMatMulT, OpMatMul, OpTMatMul, OpExperts, OpExpertsBack, OpExpertsBackW}, n.Op) {
 			continue
 		}
 		for _, s := range n.Src {

@@ -117,6 +117,31 @@ var lowerings = [...]lowering{
 		return c.CustomInPlace(ggml.Clip, s[0], ggml.Params{}, s[1:]...)
 	},
 	OpTopK: custom(ggml.TopK),
+	OpRoute: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.CustomOf(ggml.I32, ggml.Route, ne(t.shape), ggml.Params{}, s...)
+	},
+	OpRouteWeights:     custom(ggml.RouteWeights),
+	OpRouteWeightsBack: custom(ggml.RouteWeightsBack),
+	OpGroup: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.CustomOf(ggml.I32, ggml.Group, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int))}}, s...)
+	},
+	OpGroupCounts: custom(ggml.GroupCounts),
+	OpExperts: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int))}}, s...)
+	},
+	OpExpertsBack: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{1, 1}}, s...)
+	},
+	OpExpertsBackW: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.Custom(ggml.ExpertsBackW, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int))}}, s...)
+	},
+	OpCombine: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.Custom(ggml.Combine, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int))}}, s...)
+	},
+	OpCombineBack:  custom(ggml.CombineBack),
+	OpCombineBackW: custom(ggml.CombineBackW),
+	OpGLU:          custom(ggml.GLU),
+	OpGLUBack:      custom(ggml.GLUBack),
 }
 
 // custom lowers to a kernel whose parameters are what [params] makes of Attr.
@@ -174,6 +199,13 @@ var operandTypes = [numOps][][]DType{
 	OpCrossEntropyBack: {nil, integers},
 	OpDropout:          {nil, integers},
 	OpAdamW:            {nil, nil, nil, nil, nil, nil, {BF16}},
+	OpRouteWeights:     {nil, integers},
+	OpRouteWeightsBack: {nil, integers},
+	OpGroup:            {integers},
+	OpGroupCounts:      {integers},
+	OpExperts:          {nil, stored, integers},
+	OpExpertsBack:      {nil, stored, integers},
+	OpExpertsBackW:     {nil, nil, integers},
 }
 
 // updates are the operands that an operation writes to.

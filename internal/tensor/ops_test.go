@@ -327,6 +327,7 @@ var opCases = func() (cases []opCase) {
 	for _, k := range []int{1, 50, 1000, MaxTopK} {
 		add(OpTopK, func(b *bench) { b.in(3, 5000).TopK(k) })
 	}
+	cases = append(cases, expertCases()...)
 	return append(cases, attentionCases()...)
 }()
 

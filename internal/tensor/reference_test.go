@@ -363,6 +363,159 @@ var references = map[Op]reference{
 		}
 		return []float64{norm, factor}
 	},
+	OpRoute: func(t *Tensor, s [][]float64) []float64 {
+		e, k := t.Src[0].shape[1], t.shape[1]
+		var y []float64
+		for n := range t.shape[0] {
+			ids := make([]int, e)
+			for i := range ids {
+				ids[i] = i
+			}
+			slices.SortStableFunc(ids, func(a, b int) int { return cmp.Compare(s[0][n*e+b], s[0][n*e+a]) })
+			for _, id := range ids[:k] {
+				y = append(y, float64(id))
+			}
+		}
+		return y
+	},
+	OpRouteWeights: func(t *Tensor, s [][]float64) []float64 {
+		k := t.shape[1]
+		return each(t, func(i int) float64 { return routeWeights(t, s, i/k)[i%k] })
+	},
+	// By the definition: Σ_j dy_j·∂y_j/∂x_i with ∂y_j/∂x_i = y_j·([i = id_j] − y_i), y_i that of the softmax's own range.
+	OpRouteWeightsBack: func(t *Tensor, s [][]float64) []float64 {
+		e, k := t.shape[1], t.Src[1].shape[1]
+		return rows(t, func(n int, dx []float64) {
+			y := routeWeights(t, s, n)
+			soft := make([]float64, e)
+			if t.Attr.(bool) {
+				for j := range k {
+					soft[int(s[1][n*k+j])] = y[j]
+				}
+			} else {
+				copy(soft, s[0][n*e:])
+				softmax(soft)
+			}
+			for i := range dx {
+				for j := range k {
+					d := 0.0
+					if int(s[1][n*k+j]) == i {
+						d = 1
+					}
+					dx[i] += s[2][n*k+j] * y[j] * (d - soft[i])
+				}
+			}
+		})
+	},
+	OpGroup: func(t *Tensor, s [][]float64) []float64 {
+		e := t.Attr.(int)
+		y := make([]float64, e+1)
+		for i := range e {
+			for p, id := range s[0] {
+				if int(id) == i {
+					y = append(y, float64(p))
+				}
+			}
+			y[i+1] = float64(len(y) - e - 1)
+		}
+		return y
+	},
+	OpGroupCounts: func(t *Tensor, s [][]float64) []float64 {
+		return each(t, func(i int) float64 { return s[0][i+1] - s[0][i] })
+	},
+	OpExperts:     func(t *Tensor, s [][]float64) []float64 { return expertsReference(t, s, false) },
+	OpExpertsBack: func(t *Tensor, s [][]float64) []float64 { return expertsReference(t, s, true) },
+	OpExpertsBackW: func(t *Tensor, s [][]float64) []float64 {
+		y, m, c := make([]float64, t.Numel()), t.shape[1], t.shape[2]
+		byExpert(t.shape[0], s[2], func(e, p int) {
+			for i := range m {
+				for j := range c {
+					y[(e*m+i)*c+j] += s[0][p*m+i] * s[1][p/t.Attr.(int)*c+j]
+				}
+			}
+		})
+		return y
+	},
+	OpCombine: func(t *Tensor, s [][]float64) []float64 {
+		y, c := make([]float64, t.Numel()), t.shape[1]
+		for i, x := range s[0] {
+			w := 1.0
+			if len(s) > 1 {
+				w = s[1][i/c]
+			}
+			y[i/c/t.Attr.(int)*c+i%c] += w * x
+		}
+		return y
+	},
+	OpCombineBack: func(t *Tensor, s [][]float64) []float64 {
+		c, k := t.shape[1], t.Src[0].shape[1]
+		return each(t, func(i int) float64 { return s[0][i/c] * s[1][i/c/k*c+i%c] })
+	},
+	OpCombineBackW: func(t *Tensor, s [][]float64) []float64 {
+		c, k := t.Src[0].shape[1], t.shape[1]
+		return each(t, func(p int) (sum float64) {
+			for i := range c {
+				sum += s[0][p*c+i] * s[1][p/k*c+i]
+			}
+			return sum
+		})
+	},
+	OpGLU: func(t *Tensor, s [][]float64) []float64 {
+		c := t.shape[1]
+		return each(t, func(i int) float64 { g := s[0][i/c*2*c+i%c]; return g * sigmoid(g) * s[0][i/c*2*c+c+i%c] })
+	},
+	OpGLUBack: func(t *Tensor, s [][]float64) []float64 {
+		c := t.shape[1] / 2
+		return rows(t, func(n int, dx []float64) {
+			for i := range c {
+				g, u, dy := s[0][n*2*c+i], s[0][n*2*c+c+i], s[1][n*c+i]
+				p := sigmoid(g)
+				dx[i], dx[c+i] = dy*u*(p+g*p*(1-p)), dy*g*p
+			}
+		})
+	},
+}
+
+// routeWeights are those of token n.
+func routeWeights(t *Tensor, s [][]float64, n int) []float64 {
+	e, k := t.Src[0].shape[1], t.Src[1].shape[1]
+	all, y := slices.Clone(s[0][n*e:(n+1)*e]), make([]float64, k)
+	if !t.Attr.(bool) {
+		softmax(all)
+	}
+	for j := range y {
+		y[j] = all[int(s[1][n*k+j])]
+	}
+	if t.Attr.(bool) {
+		softmax(y)
+	}
+	return y
+}
+
+// byExpert gives f the pairs of each of e experts in a group.
+func byExpert(e int, group []float64, f func(e, p int)) {
+	for i := range e {
+		for at := int(group[i]); at < int(group[i+1]); at++ {
+			f(i, int(group[e+1+at]))
+		}
+	}
+}
+
+func expertsReference(t *Tensor, s [][]float64, back bool) []float64 {
+	y, w := make([]float64, t.Numel()), t.Src[1].shape
+	m, c := w[1], w[2]
+	byExpert(w[0], s[2], func(e, p int) {
+		for i := range m {
+			for j := range c {
+				if at := (e*m+i)*c + j; back {
+					y[p*c+j] += s[1][at] * s[0][p*m+i]
+				} else {
+					y[p*m+i] += s[1][at] * s[0][p/t.Attr.(int)*c+j]
+				}
+			}
+		}
+	})
+	return y
 }
 
 // twoFloats are x rounded to float32, and what that lost.

@@ -70,6 +70,18 @@ LG_LAUNCHER(lg_cuda_clip);
 LG_LAUNCHER(lg_cuda_matvec);
 LG_LAUNCHER(lg_cuda_convert);
 LG_LAUNCHER(lg_cuda_topk);
+LG_LAUNCHER(lg_cuda_route);
+LG_LAUNCHER(lg_cuda_route_weights);
+LG_LAUNCHER(lg_cuda_route_weights_back);
+LG_LAUNCHER(lg_cuda_group);
+LG_LAUNCHER(lg_cuda_group_counts);
+LG_LAUNCHER(lg_cuda_experts);
+LG_LAUNCHER(lg_cuda_experts_back_w);
+LG_LAUNCHER(lg_cuda_combine);
+LG_LAUNCHER(lg_cuda_combine_back);
+LG_LAUNCHER(lg_cuda_combine_back_w);
+LG_LAUNCHER(lg_cuda_glu);
+LG_LAUNCHER(lg_cuda_glu_back);
 
 #define LG_SCRATCH_SIZE(name) extern "C" int64_t name(const ggml_tensor *const *src, const lg_params *p)
 LG_SCRATCH_SIZE(lg_cuda_rms_norm_back_w_scratch);

@@ -96,6 +96,18 @@ static const struct {
 	{LG_CLIP, lg_cuda_clip, nullptr},
 	{LG_MATVEC, lg_cuda_matvec, nullptr},
 	{LG_TOPK, lg_cuda_topk, nullptr},
+	{LG_ROUTE, lg_cuda_route, nullptr},
+	{LG_ROUTE_WEIGHTS, lg_cuda_route_weights, nullptr},
+	{LG_ROUTE_WEIGHTS_BACK, lg_cuda_route_weights_back, nullptr},
+	{LG_GROUP, lg_cuda_group, nullptr},
+	{LG_GROUP_COUNTS, lg_cuda_group_counts, nullptr},
+	{LG_EXPERTS, lg_cuda_experts, nullptr},
+	{LG_EXPERTS_BACK_W, lg_cuda_experts_back_w, nullptr},
+	{LG_COMBINE, lg_cuda_combine, nullptr},
+	{LG_COMBINE_BACK, lg_cuda_combine_back, nullptr},
+	{LG_COMBINE_BACK_W, lg_cuda_combine_back_w, nullptr},
+	{LG_GLU, lg_cuda_glu, nullptr},
+	{LG_GLU_BACK, lg_cuda_glu_back, nullptr},
 	{LG_CONVERT, lg_cuda_convert, nullptr},
 };
 
