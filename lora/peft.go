@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -57,8 +58,8 @@ type peftConfig struct {
 
 // foreign are the keys of kinds of LoRA that compute something else, or elsewhere,
 // than a plain one; PEFT writes them with the values null, false, [] or {} otherwise.
-var foreign = []string{"use_dora", "use_rslora", "use_qalora", "use_bdlora", "fan_in_fan_out", "lora_bias", "modules_to_save", "rank_pattern",
-	"alpha_pattern", "layers_to_transform", "exclude_modules", "layer_replication", "trainable_token_indices", "alora_invocation_tokens",
+var foreign = []string{"use_dora", "use_rslora", "use_qalora", "use_bdlora", "fan_in_fan_out", "lora_bias", "modules_to_save",
+	"layers_to_transform", "exclude_modules", "layer_replication", "trainable_token_indices", "alora_invocation_tokens",
 	"target_parameters", "arrow_config", "kasa_config", "monteclora_config", "velora_config"}
 
 // otherBase are the initializations that PEFT repeats when it loads, and that change the base's weights.
@@ -83,9 +84,19 @@ func IsAdapter(dir string) bool {
 
 // Save writes the adapter of model into d in the PEFT layout.
 func Save(d *durable.Dir, model any, cfg Config, base Base) error {
+	// The parts of a fused weight have a joint rank, which PEFT knows as an exception.
+	ranks, alphas := map[string]int{}, map[string]float64{}
+	for _, t := range cfg.Targets {
+		if r := cfg.rank(t); r != cfg.Rank {
+			ranks[t] = r
+		}
+		if a := cfg.alpha(t); a != cfg.Alpha {
+			alphas[t] = a
+		}
+	}
 	c := peftConfig{PEFTType: "LORA", TaskType: "CAUSAL_LM", BaseModel: base.Path, BaseHash: base.Hash, Rank: cfg.Rank, Alpha: cfg.Alpha,
 		Dropout: cfg.Dropout, Targets: cfg.Targets, Bias: "none", InferenceMode: true, InitWeights: true,
-		RankPattern: map[string]int{}, AlphaPattern: map[string]float64{}}
+		RankPattern: ranks, AlphaPattern: alphas}
 	data, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return err
@@ -104,7 +115,8 @@ func Save(d *durable.Dir, model any, cfg Config, base Base) error {
 }
 
 // ReadConfig reads adapter_config.json of dir. Kinds of adapters that compute
-// something else (DoRA, rank patterns, saved modules) are errors.
+// something else (DoRA, saved modules) are errors. Ranks of their own are read for
+// layers that are targets by the same name.
 func ReadConfig(dir string) (Config, Base, error) {
 	var c peftConfig
 	name := filepath.Join(dir, ConfigFile)
@@ -120,8 +132,24 @@ func ReadConfig(dir string) (Config, Base, error) {
 		return Config{}, Base{}, fmt.Errorf("%s: %w", name, err)
 	}
 	cfg := Config{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, Targets: c.Targets}
+	if len(c.RankPattern) > 0 {
+		cfg.Ranks = c.RankPattern
+	}
+	if len(c.AlphaPattern) > 0 {
+		cfg.Alphas = c.AlphaPattern
+	}
 	slices.Sort(cfg.Targets)
 	bad := ""
+	for _, pattern := range []struct {
+		name string
+		keys []string
+	}{{"rank_pattern", slices.Sorted(maps.Keys(c.RankPattern))}, {"alpha_pattern", slices.Sorted(maps.Keys(c.AlphaPattern))}} {
+		for _, key := range pattern.keys {
+			if !slices.Contains(cfg.Targets, key) {
+				bad = fmt.Sprintf("%s has the pattern %.60q, which is none of target_modules", pattern.name, key)
+			}
+		}
+	}
 	init, _ := c.InitWeights.(string)
 	switch {
 	case c.PEFTType != "LORA":

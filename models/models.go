@@ -33,13 +33,19 @@ type Dims struct {
 	Layers, Hidden, Vocab   int
 	Heads, KVHeads, HeadDim int
 	Context                 int  // positions the model was made for
+	Original                int  // a sequence that outgrows these positions is rotated anew ([nn.LongRoPE]), so that its cache must be read again; 0: never
 	Tied                    bool // the output projection is the embedding
 }
 
 // families maps "architectures" of config.json to a constructor. A new family
 // is one file and one line here.
 var families = map[string]func(config []byte) (Model, error){
-	"LlamaForCausalLM": newLlama,
+	"FalconForCausalLM":   newFalcon,
+	"GPTNeoXForCausalLM":  newGPTNeoX,
+	"LlamaForCausalLM":    newLlama,
+	"Phi3ForCausalLM":     newPhi3,
+	"PhiForCausalLM":      newPhi,
+	"StableLmForCausalLM": newStableLM,
 }
 
 // Supported reports whether an architecture has a file here.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
@@ -71,15 +72,27 @@ func NewFinetuneLoRA() FinetuneLoRA {
 	return FinetuneLoRA{Finetune: newFinetune("out/finetune/lora"), LoRAR: 8, LoRAAlpha: 16, LoRADropout: 0.05, LoRAQuery: true, LoRAValue: true}
 }
 
-func (c FinetuneLoRA) config() lora.Config {
+// config says what the switches mean for m, by its family.
+func (c FinetuneLoRA) config(m models.Model) lora.Config {
 	l := lora.Config{Rank: c.LoRAR, Alpha: c.LoRAAlpha, Dropout: c.LoRADropout}
+	targets := models.LoRATargets(m)
 	for _, x := range []struct {
-		on    bool
-		names []string
-	}{{c.LoRAQuery, []string{"q_proj"}}, {c.LoRAKey, []string{"k_proj"}}, {c.LoRAValue, []string{"v_proj"}}, {c.LoRAProjection, []string{"o_proj"}},
-		{c.LoRAMLP, []string{"gate_proj", "up_proj", "down_proj"}}, {c.LoRAHead, []string{"lm_head"}}} {
-		if x.on {
-			l.Targets = append(l.Targets, x.names...)
+		on   bool
+		name string
+	}{{c.LoRAQuery, "query"}, {c.LoRAKey, "key"}, {c.LoRAValue, "value"}, {c.LoRAProjection, "projection"}, {c.LoRAMLP, "mlp"}, {c.LoRAHead, "head"}} {
+		if !x.on {
+			continue
+		}
+		for _, t := range targets[x.name] {
+			if !slices.Contains(l.Targets, t.Layer) {
+				l.Targets = append(l.Targets, t.Layer)
+			}
+			if t.Rows != (nn.Rows{}) {
+				if l.Parts == nil {
+					l.Parts = map[string][]nn.Rows{}
+				}
+				l.Parts[t.Layer] = append(l.Parts[t.Layer], t.Rows)
+			}
 		}
 	}
 	return l
@@ -87,7 +100,7 @@ func (c FinetuneLoRA) config() lora.Config {
 
 // inject hangs an adapter on each targeted layer of m and returns what is to be trained.
 func (c FinetuneLoRA) inject(dev *tensor.Device, m models.Model) (names []string, weights []*tensor.Tensor, err error) {
-	return lora.Inject(dev, m, c.config(), rand.New(rand.NewPCG(uint64(c.Seed), 0)))
+	return lora.Inject(dev, m, c.config(m), rand.New(rand.NewPCG(uint64(c.Seed), 0)))
 }
 
 // Run trains and leaves the adapter, a PEFT directory, in out_dir/final.
@@ -108,7 +121,7 @@ func (c FinetuneLoRA) run(ctx context.Context, s *session, l *loaded, prec preci
 	}
 
 	// The base model, frozen, with an adapter on each targeted layer.
-	cfg := c.config()
+	cfg := c.config(l.Model)
 	weights := func(dev *tensor.Device, l *loaded, prec precision) ([]string, []*tensor.Tensor, error) {
 		if err := l.load(dev, prec.matrix, false); err != nil {
 			return nil, nil, err
