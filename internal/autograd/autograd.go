@@ -138,7 +138,7 @@ func Gradients(outputs []Output, params []*tensor.Tensor, o Options) (grads []*t
 // layer's normalized one).
 func cheap(n *tensor.Tensor) bool {
 	switch n.Op {
-	case tensor.OpDropout, tensor.OpRMSNorm, tensor.OpSwiGLU:
+	case tensor.OpDropout, tensor.OpRMSNorm, tensor.OpLayerNorm, tensor.OpAct, tensor.OpGate:
 		return !n.Boundary
 	}
 	return false

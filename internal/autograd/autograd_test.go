@@ -120,7 +120,7 @@ func TestErrors(t *testing.T) {
 		}},
 		{"no rule, further up", "no gradient rule for rms_norm_back", func(n *net) ([]Output, ts) {
 			x := n.in(3, 4)
-			return []Output{{x.RMSNormBackward(n.in(4), n.in(3, 4), 1e-5).Scale(2), n.in(3, 4)}}, ts{x}
+			return []Output{{x.RMSNormBackward(n.in(4), n.in(3, 4), tensor.Norm{Eps: 1e-5}).Scale(2), n.in(3, 4)}}, ts{x}
 		}},
 		{"the mask of a softmax", "no gradient of softmax with respect to operand 1", func(n *net) ([]Output, ts) {
 			mask := n.in(3, 4)

@@ -58,30 +58,54 @@ var rules = [...]rule{
 	},
 	tensor.OpTMatMul: nil,
 	tensor.OpRMSNorm: func(y, dy *tensor.Tensor, want func(int) bool) []*tensor.Tensor {
-		x, w, eps := y.Src[0], y.Src[1], y.Attr.(float64)
+		x, w, n := y.Src[0], y.Src[1], y.Attr.(tensor.Norm)
 		dx := tensors{nil, nil}
 		if want(0) {
-			dx[0] = x.RMSNormBackward(w, dy, eps)
+			dx[0] = x.RMSNormBackward(w, dy, n)
 		}
 		if want(1) {
-			dx[1] = x.RMSNormBackwardWeight(dy, eps)
+			dx[1] = x.RMSNormBackwardWeight(dy, n.Eps)
 		}
 		return dx
 	},
 	tensor.OpRMSNormBack:  nil,
 	tensor.OpRMSNormBackW: nil,
-	tensor.OpSwiGLU: func(y, dy *tensor.Tensor, want func(int) bool) []*tensor.Tensor {
-		gate, up := y.Src[0], y.Src[1]
-		dx := tensors{nil, nil}
+	// y = h·w + b, h the normalized x: db = Σ dy, which is dy un-broadcast
+	tensor.OpLayerNorm: func(y, dy *tensor.Tensor, want func(int) bool) []*tensor.Tensor {
+		x, w, eps := y.Src[0], y.Src[1], y.Attr.(float64)
+		dx := tensors{nil, nil, dy}[:len(y.Src)]
 		if want(0) {
-			dx[0] = gate.SwiGLUBackward(up, dy)
+			dx[0] = x.LayerNormBackward(w, dy, eps)
 		}
 		if want(1) {
-			dx[1] = gate.SwiGLU(dy)
+			dx[1] = x.LayerNormBackwardWeight(dy, eps)
 		}
 		return dx
 	},
-	tensor.OpSwiGLUBackGate: nil,
+	tensor.OpLayerNormBack:  nil,
+	tensor.OpLayerNormBackW: nil,
+	tensor.OpAct: func(y, dy *tensor.Tensor, want func(int) bool) []*tensor.Tensor {
+		return tensors{y.Src[0].ActBackward(y.Attr.(tensor.Activation), dy)}
+	},
+	tensor.OpActBack: nil,
+	// y = a(gate)·up: dgate = dy·up·a'(gate), dup = dy·a(gate)
+	tensor.OpGate: func(y, dy *tensor.Tensor, want func(int) bool) []*tensor.Tensor {
+		gate, up, a := y.Src[0], y.Src[1], y.Attr.(tensor.Activation)
+		dx := tensors{nil, nil}
+		if want(0) {
+			dx[0] = gate.GateBackward(a, up, dy)
+		}
+		if want(1) {
+			dx[1] = gate.Gate(a, dy)
+		}
+		return dx
+	},
+	tensor.OpGateBack: nil,
+	// By its result, as the softmax or cross entropy above it keeps that.
+	tensor.OpSoftcap: func(y, dy *tensor.Tensor, want func(int) bool) []*tensor.Tensor {
+		return tensors{y.SoftcapBackward(dy, y.Attr.(float64))}
+	},
+	tensor.OpSoftcapBack: nil,
 	tensor.OpSoftmax: func(y, dy *tensor.Tensor, want func(int) bool) []*tensor.Tensor {
 		return tensors{y.SoftmaxBackward(dy, y.Attr.(float64)), nil}[:len(y.Src)]
 	},
@@ -101,6 +125,10 @@ var rules = [...]rule{
 		}
 		return tensors{dy.Permute(inverse...)}
 	},
+	tensor.OpColumns: func(y, dy *tensor.Tensor, want func(int) bool) []*tensor.Tensor {
+		return tensors{dy.ColumnsBackward(y.Attr.(int), y.Src[0].Dim(-1))}
+	},
+	tensor.OpColumnsBack: nil,
 	tensor.OpRows: func(y, dy *tensor.Tensor, want func(int) bool) []*tensor.Tensor {
 		return tensors{dy.RowsBackward(y.Src[1], y.Src[0].Dim(0)), nil}
 	},

@@ -16,9 +16,14 @@ var without = map[tensor.Op]string{
 	tensor.OpTMatMul:          "made by the rules of products",
 	tensor.OpRMSNormBack:      "made by the rule of RMSNorm",
 	tensor.OpRMSNormBackW:     "made by the rule of RMSNorm",
-	tensor.OpSwiGLUBackGate:   "made by the rule of SwiGLU",
+	tensor.OpLayerNormBack:    "made by the rule of LayerNorm",
+	tensor.OpLayerNormBackW:   "made by the rule of LayerNorm",
+	tensor.OpActBack:          "made by the rule of Act",
+	tensor.OpGateBack:         "made by the rule of Gate",
+	tensor.OpSoftcapBack:      "made by the rule of Softcap",
 	tensor.OpSoftmaxBack:      "made by the rule of Softmax",
 	tensor.OpRopeTable:        "made of positions and frequencies, which are constants",
+	tensor.OpColumnsBack:      "made by the rule of Columns",
 	tensor.OpRowsBack:         "made by the rule of Rows",
 	tensor.OpZeros:            "a constant",
 	tensor.OpSetRows:          "writes in place, for caches, which inference alone has",
@@ -61,6 +66,16 @@ func (n *net) in(shape ...int) *tensor.Tensor {
 		v[i] = float32(n.rng.NormFloat64())
 	}
 	n.inputs[t] = v
+	return t.SetFloats(v)
+}
+
+// awayFromZero is an input whose elements' signs no step of the differences changes.
+func awayFromZero(n *net, shape ...int) *tensor.Tensor {
+	t := n.in(shape...)
+	v := n.inputs[t]
+	for i, x := range v {
+		v[i] = x + float32(math.Copysign(0.1, float64(x)))
+	}
 	return t.SetFloats(v)
 }
 
@@ -140,8 +155,47 @@ var ruleCases = []struct {
 	{tensor.OpMatMul, "a shared second", func(n *net) (*tensor.Tensor, ts) { x, w := n.in(3, 2, 4), n.in(4, 3); return x.MatMul(w), ts{x, w} }},
 	{tensor.OpRMSNorm, "", func(n *net) (*tensor.Tensor, ts) { x, w := n.in(4, 19), n.in(19); return x.RMSNorm(w, 1e-5), ts{x, w} }},
 	{tensor.OpRMSNorm, "heads", func(n *net) (*tensor.Tensor, ts) { x, w := n.in(2, 3, 8), n.in(8); return x.RMSNorm(w, 1), ts{x, w} }},
-	{tensor.OpSwiGLU, "", func(n *net) (*tensor.Tensor, ts) { g, u := n.in(3, 19), n.in(3, 19); return g.SwiGLU(u), ts{g, u} }},
-	{tensor.OpSwiGLU, "of itself", func(n *net) (*tensor.Tensor, ts) { g := n.in(19); return g.SwiGLU(g), ts{g} }},
+	{tensor.OpRMSNorm, "offset", func(n *net) (*tensor.Tensor, ts) {
+		x, w := n.in(4, 19), n.in(19)
+		return x.RMSNormOffset(w, 1e-6, 1), ts{x, w}
+	}},
+	{tensor.OpLayerNorm, "", func(n *net) (*tensor.Tensor, ts) {
+		x, w, b := n.in(4, 19), n.in(19), n.in(19)
+		return x.LayerNorm(w, b, 1e-5), ts{x, w, b}
+	}},
+	{tensor.OpLayerNorm, "heads, no bias", func(n *net) (*tensor.Tensor, ts) {
+		x, w := n.in(2, 3, 8), n.in(8)
+		return x.LayerNorm(w, nil, 0.1), ts{x, w}
+	}},
+	{tensor.OpLayerNorm, "bias only", func(n *net) (*tensor.Tensor, ts) {
+		b := n.in(8)
+		return n.in(3, 8).LayerNorm(n.in(8), b, 1e-5), ts{b}
+	}},
+	{tensor.OpAct, "SiLU", func(n *net) (*tensor.Tensor, ts) { x := n.in(3, 19); return x.Act(tensor.SiLU), ts{x} }},
+	{tensor.OpAct, "GELU", func(n *net) (*tensor.Tensor, ts) { x := n.in(3, 19); return x.Act(tensor.GELU), ts{x} }},
+	{tensor.OpAct, "GELUTanh", func(n *net) (*tensor.Tensor, ts) { x := n.in(3, 19); return x.Act(tensor.GELUTanh), ts{x} }},
+	{tensor.OpAct, "ReLU", func(n *net) (*tensor.Tensor, ts) { x := awayFromZero(n, 3, 19); return x.Act(tensor.ReLU), ts{x} }},
+	{tensor.OpGate, "SiLU", func(n *net) (*tensor.Tensor, ts) { g, u := n.in(3, 19), n.in(3, 19); return g.SwiGLU(u), ts{g, u} }},
+	{tensor.OpGate, "SiLU of itself", func(n *net) (*tensor.Tensor, ts) { g := n.in(19); return g.SwiGLU(g), ts{g} }},
+	{tensor.OpGate, "GELU", func(n *net) (*tensor.Tensor, ts) {
+		g, u := n.in(3, 19), n.in(3, 19)
+		return g.Gate(tensor.GELU, u), ts{g, u}
+	}},
+	{tensor.OpGate, "GELUTanh", func(n *net) (*tensor.Tensor, ts) {
+		g, u := n.in(3, 19), n.in(3, 19)
+		return g.Gate(tensor.GELUTanh, u), ts{g, u}
+	}},
+	{tensor.OpGate, "ReLU", func(n *net) (*tensor.Tensor, ts) {
+		g, u := awayFromZero(n, 3, 19), n.in(3, 19)
+		return g.Gate(tensor.ReLU, u), ts{g, u}
+	}},
+	{tensor.OpSoftcap, "", func(n *net) (*tensor.Tensor, ts) { x := n.in(3, 19); return x.Softcap(1.5), ts{x} }},
+	{tensor.OpSoftcap, "nearly linear", func(n *net) (*tensor.Tensor, ts) { x := n.in(3, 19); return x.Softcap(30), ts{x} }},
+	{tensor.OpColumns, "in the middle", func(n *net) (*tensor.Tensor, ts) { x := n.in(3, 7); return x.Columns(2, 4), ts{x} }},
+	{tensor.OpColumns, "two halves", func(n *net) (*tensor.Tensor, ts) {
+		x := n.in(3, 8)
+		return x.Columns(0, 4).Mul(x.Columns(4, 4)), ts{x}
+	}},
 	{tensor.OpSoftmax, "", func(n *net) (*tensor.Tensor, ts) { x := n.in(3, 19); return x.Softmax(0.7, nil), ts{x} }},
 	{tensor.OpSoftmax, "masked", func(n *net) (*tensor.Tensor, ts) { x := n.in(2, 3, 5); return x.Softmax(0.7, n.in(3, 5)), ts{x} }},
 	{tensor.OpRoPE, "part of the channels", func(n *net) (*tensor.Tensor, ts) {
@@ -159,6 +213,10 @@ var ruleCases = []struct {
 	{tensor.OpAttention, "values only", func(n *net) (*tensor.Tensor, ts) {
 		v := n.in(5, 1, 6)
 		return n.in(5, 2, 6).Attention(n.in(5, 1, 6), v, n.causal(1, 5), tensor.Attn{Scale: 0.4, Sequences: 1}), ts{v}
+	}},
+	{tensor.OpAttention, "soft cap", func(n *net) (*tensor.Tensor, ts) {
+		q, k, v := n.in(10, 4, 6), n.in(10, 2, 6), n.in(10, 2, 6)
+		return q.Attention(k, v, n.causal(2, 5), tensor.Attn{Scale: 0.4, Sequences: 2, Softcap: 1.1}), ts{q, k, v}
 	}},
 	{tensor.OpCrossEntropy, "one ignored", func(n *net) (*tensor.Tensor, ts) {
 		x := n.in(4, 19)

@@ -1,5 +1,5 @@
 // Package ggml is the project's only cgo: Go names for the C functions of GGML
-// that we call, and our own CPU kernels (kernels.cpp, gemm.cpp, attention.cpp).
+// that we call, and our own CPU kernels (kernels.cpp, norms.cpp, activations.cpp, gemm.cpp, attention.cpp).
 //
 // Nothing here checks operands: GGML asserts end the process, so package tensor
 // checks every shape and type before it calls in. Shapes are GGML's, fastest
@@ -42,7 +42,7 @@ const (
 	I32  Type = C.GGML_TYPE_I32
 )
 
-// Kernel names one of our own CPU kernels; kernels.cpp says what each computes.
+// Kernel names one of our own CPU kernels; the .cpp files say what each computes.
 type Kernel int
 
 // The kernels.
@@ -51,8 +51,17 @@ const (
 	RMSNorm          Kernel = C.LG_RMS_NORM
 	RMSNormBack      Kernel = C.LG_RMS_NORM_BACK
 	RMSNormBackW     Kernel = C.LG_RMS_NORM_BACK_W
-	SwiGLU           Kernel = C.LG_SWIGLU
-	SwiGLUBackGate   Kernel = C.LG_SWIGLU_BACK_GATE
+	LayerNorm        Kernel = C.LG_LAYER_NORM
+	LayerNormBack    Kernel = C.LG_LAYER_NORM_BACK
+	LayerNormBackW   Kernel = C.LG_LAYER_NORM_BACK_W
+	Act              Kernel = C.LG_ACT
+	ActBack          Kernel = C.LG_ACT_BACK
+	Gate             Kernel = C.LG_GATE
+	GateBack         Kernel = C.LG_GATE_BACK
+	Softcap          Kernel = C.LG_SOFTCAP
+	SoftcapBack      Kernel = C.LG_SOFTCAP_BACK
+	Columns          Kernel = C.LG_COLUMNS
+	ColumnsBack      Kernel = C.LG_COLUMNS_BACK
 	RopeTable        Kernel = C.LG_ROPE_TABLE
 	RoPE             Kernel = C.LG_ROPE
 	RowsBack         Kernel = C.LG_ROWS_BACK
@@ -72,6 +81,14 @@ const (
 	TopK             Kernel = C.LG_TOPK
 	Convert          Kernel = C.LG_CONVERT // not on the CPU: src0 in the type of the result
 	Scratch          Kernel = C.LG_SCRATCH // not on the CPU: memory for the operation that reads it
+)
+
+// Activations, in Params.I[0] of Act, ActBack, Gate and GateBack.
+const (
+	SiLU     = C.LG_SILU
+	GELU     = C.LG_GELU
+	GELUTanh = C.LG_GELU_TANH
+	ReLU     = C.LG_RELU
 )
 
 // Params are the constants of a custom operation.

@@ -1,6 +1,7 @@
 #include "kernels.h"
 #include "cggml.h"
 #include "gemm.h"
+#include "operands.h"
 #include <algorithm>
 #include <cstdlib>
 #include <functional>
@@ -9,29 +10,12 @@
 #include <immintrin.h>
 #endif
 
-typedef ggml_tensor T;
-
 struct f16 {
 	uint16_t bits;
 };
 struct bf16 {
 	uint16_t bits;
 };
-
-static inline const float *f32(const T *t) { return (const float *)t->data; }
-static inline float *out(T *t) { return (float *)t->data; }
-static inline int64_t rows(const T *t) { return t->ne[1] * t->ne[2] * t->ne[3]; }
-static inline int64_t numel(const T *t) { return t->ne[0] * rows(t); }
-
-// share is the part of n that thread ith of nth works on.
-struct range {
-	int64_t from, to;
-};
-static inline range share(int64_t n, int ith, int nth, int64_t unit = 1) {
-	int64_t u = (n + unit - 1) / unit;
-	int64_t a = u * ith / nth * unit, b = u * (ith + 1) / nth * unit;
-	return {a, b < n ? b : n};
-}
 
 // i[0]: 1 when src0 is read transposed, i[1]: src1 likewise.
 // dst (n, m) = op(src0)·op(src1)ᵀ; batches of src1 are shared by groups of src0's.
@@ -57,94 +41,6 @@ static void matmul(T *dst, int ith, int nth, void *params) {
 			g.c = (float *)((char *)dst->data + i2 * dst->nb[2] + i3 * dst->nb[3]);
 			lg_gemm_run(&g, ith, nth);
 		}
-}
-
-static inline float rstd(const float *x, int64_t c, float eps) {
-	vf s = {};
-	int64_t i = 0;
-	for (; i + VL <= c; i += VL) {
-		vf v = vload(x + i);
-		s += v * v;
-	}
-	float t = vsum(s);
-	for (; i < c; i++) t += x[i] * x[i];
-	return 1.0f / sqrtf(t / (float)c + eps);
-}
-
-// y = x / sqrt(mean(x²)+f[0]) * w; src: x (N, C), w (C).
-static void rms_norm(T *dst, int ith, int nth, void *params) {
-	const lg_params *p = (const lg_params *)params;
-	int64_t c = dst->ne[0];
-	range r = share(rows(dst), ith, nth);
-	const float *w = f32(dst->src[1]);
-	for (int64_t n = r.from; n < r.to; n++) {
-		const float *x = f32(dst->src[0]) + n * c;
-		float *y = out(dst) + n * c, s = rstd(x, c, p->f[0]);
-		for (int64_t i = 0; i < c; i++) y[i] = x[i] * s * w[i];
-	}
-}
-
-// dx = s·(w·dy) − x·s³/C·Σ(w·dy·x), s = 1/sqrt(mean(x²)+f[0]); src: x (N, C), w (C), dy (N, C).
-static void rms_norm_back(T *dst, int ith, int nth, void *params) {
-	const lg_params *p = (const lg_params *)params;
-	int64_t c = dst->ne[0];
-	range r = share(rows(dst), ith, nth);
-	const float *w = f32(dst->src[1]);
-	for (int64_t n = r.from; n < r.to; n++) {
-		const float *x = f32(dst->src[0]) + n * c, *dy = f32(dst->src[2]) + n * c;
-		float *dx = out(dst) + n * c, s = rstd(x, c, p->f[0]);
-		vf d = {};
-		int64_t i = 0;
-		for (; i + VL <= c; i += VL) d += vload(x + i) * vload(dy + i) * vload(w + i);
-		float dot = vsum(d);
-		for (; i < c; i++) dot += x[i] * dy[i] * w[i];
-		float k = dot * s * s * s / (float)c;
-		for (i = 0; i < c; i++) dx[i] = s * w[i] * dy[i] - k * x[i];
-	}
-}
-
-// dw = Σ_n dy·x/rms(x); src: x (N, C), dy (N, C); dst (C). Threads own columns, so the sum has one order.
-static void rms_norm_back_w(T *dst, int ith, int nth, void *params) {
-	const lg_params *p = (const lg_params *)params;
-	int64_t c = dst->ne[0], n = numel(dst->src[0]) / c;
-	range r = share(c, ith, nth, VL);
-	if (r.from >= r.to) return;
-	float *dw = out(dst);
-	memset(dw + r.from, 0, (r.to - r.from) * 4);
-	for (int64_t k = 0; k < n; k++) {
-		const float *x = f32(dst->src[0]) + k * c, *dy = f32(dst->src[1]) + k * c;
-		float s = rstd(x, c, p->f[0]);
-		for (int64_t i = r.from; i < r.to; i++) dw[i] += x[i] * s * dy[i];
-	}
-}
-
-// y = silu(gate)·up, silu(x) = x·sigmoid(x). https://arxiv.org/abs/2002.05202
-static void swiglu(T *dst, int ith, int nth, void *) {
-	range r = share(numel(dst), ith, nth, VL);
-	const float *g = f32(dst->src[0]), *u = f32(dst->src[1]);
-	float *y = out(dst);
-	int64_t i = r.from;
-	for (; i + VL <= r.to; i += VL) {
-		vf x = vload(g + i);
-		vstore(y + i, x * vsigmoid(x) * vload(u + i));
-	}
-	for (; i < r.to; i++) y[i] = g[i] * ssigmoid(g[i]) * u[i];
-}
-
-// dgate = dy·up·s·(1 + gate·(1−s)), s = sigmoid(gate); src: gate, up, dy.
-static void swiglu_back_gate(T *dst, int ith, int nth, void *) {
-	range r = share(numel(dst), ith, nth, VL);
-	const float *g = f32(dst->src[0]), *u = f32(dst->src[1]), *d = f32(dst->src[2]);
-	float *y = out(dst);
-	int64_t i = r.from;
-	for (; i + VL <= r.to; i += VL) {
-		vf x = vload(g + i), s = vsigmoid(x);
-		vstore(y + i, vload(d + i) * vload(u + i) * s * (1.0f + x * (1.0f - s)));
-	}
-	for (; i < r.to; i++) {
-		float s = ssigmoid(g[i]);
-		y[i] = d[i] * u[i] * s * (1.0f + g[i] * (1.0f - s));
-	}
 }
 
 // table (N, D/2, 2): cos and sin of pos·freq, times f[0]; src: pos (N) I32, freqs (D/2) radians per position.
@@ -481,12 +377,46 @@ static void top_k(T *dst, int ith, int nth, void *) {
 	}
 }
 
-void attention(T *dst, int ith, int nth, void *params);
-void attention_back(T *dst, int ith, int nth, void *params);
+// dst (…, n): columns [i[0], i[0]+n) of src0 (…, C).
+static void columns(T *dst, int ith, int nth, void *params) {
+	int64_t from = ((const lg_params *)params)->i[0], n = dst->ne[0], c = dst->src[0]->ne[0];
+	range r = share(rows(dst), ith, nth);
+	for (int64_t k = r.from; k < r.to; k++) memcpy(out(dst) + k * n, f32(dst->src[0]) + k * c + from, n * 4);
+}
+
+// dst (…, C): src0 (…, n) in columns [i[0], i[0]+n), 0 in the others.
+static void columns_back(T *dst, int ith, int nth, void *params) {
+	int64_t from = ((const lg_params *)params)->i[0], c = dst->ne[0], n = dst->src[0]->ne[0];
+	range r = share(rows(dst), ith, nth);
+	for (int64_t k = r.from; k < r.to; k++) {
+		float *y = out(dst) + k * c;
+		memset(y, 0, from * 4);
+		memcpy(y + from, f32(dst->src[0]) + k * n, n * 4);
+		memset(y + from + n, 0, (c - from - n) * 4);
+	}
+}
+
+// norms.cpp, activations.cpp, attention.cpp
+#define KERNEL(name) void name(T *dst, int ith, int nth, void *params)
+KERNEL(rms_norm);
+KERNEL(rms_norm_back);
+KERNEL(rms_norm_back_w);
+KERNEL(layer_norm);
+KERNEL(layer_norm_back);
+KERNEL(layer_norm_back_w);
+KERNEL(act);
+KERNEL(act_back);
+KERNEL(gate);
+KERNEL(gate_back);
+KERNEL(softcap);
+KERNEL(softcap_back);
+KERNEL(attention);
+KERNEL(attention_back);
 
 lg_function lg_kernel_function(int kernel) {
 	static const lg_function table[LG_COUNT] = {
-		matmul, rms_norm, rms_norm_back, rms_norm_back_w, swiglu, swiglu_back_gate,
+		matmul, rms_norm, rms_norm_back, rms_norm_back_w, layer_norm, layer_norm_back, layer_norm_back_w,
+		act, act_back, gate, gate_back, softcap, softcap_back, columns, columns_back,
 		rope_table, rope, rows_back, zero, attention, attention_back, cross_entropy, cross_entropy_back,
 		sum_to, dropout, accumulate, adamw, square_sum, matvec, add_dot, clip, top_k};
 	return kernel >= 0 && kernel < LG_COUNT ? table[kernel] : nullptr;

@@ -22,7 +22,7 @@ typedef struct {
 } lg_gemm;
 void lg_gemm_run(const lg_gemm *g, int ith, int nth);
 
-// Parameters of the operations below; the meaning of each field is said at the operation in kernels.cpp.
+// Parameters of the operations below; the meaning of each field is said at the operation (kernels.cpp, norms.cpp, activations.cpp, attention.cpp).
 typedef struct {
 	float f[4];
 	int64_t i[6];
@@ -30,12 +30,16 @@ typedef struct {
 } lg_params;
 
 enum lg_kernel {
-	LG_MATMUL, LG_RMS_NORM, LG_RMS_NORM_BACK, LG_RMS_NORM_BACK_W, LG_SWIGLU, LG_SWIGLU_BACK_GATE,
+	LG_MATMUL, LG_RMS_NORM, LG_RMS_NORM_BACK, LG_RMS_NORM_BACK_W, LG_LAYER_NORM, LG_LAYER_NORM_BACK, LG_LAYER_NORM_BACK_W,
+	LG_ACT, LG_ACT_BACK, LG_GATE, LG_GATE_BACK, LG_SOFTCAP, LG_SOFTCAP_BACK, LG_COLUMNS, LG_COLUMNS_BACK,
 	LG_ROPE_TABLE, LG_ROPE, LG_ROWS_BACK, LG_ZERO, LG_ATTENTION, LG_ATTENTION_BACK, LG_CROSS_ENTROPY, LG_CROSS_ENTROPY_BACK,
 	LG_SUM_TO, LG_DROPOUT, LG_ACCUMULATE, LG_ADAMW, LG_SQUARE_SUM, LG_MATVEC, LG_ADD_DOT, LG_CLIP, LG_TOPK,
 	LG_CONVERT, LG_SCRATCH, // of devices other than the CPU: another type; memory for the operation that reads it
 	LG_COUNT
 };
+
+// The functions of LG_ACT and LG_GATE; GELU is that by erf, GELU_TANH its approximation by tanh.
+enum lg_activation { LG_SILU, LG_GELU, LG_GELU_TANH, LG_RELU };
 
 struct ggml_tensor;
 typedef void (*lg_function)(struct ggml_tensor *dst, int ith, int nth, void *params);

@@ -59,6 +59,20 @@ static inline vf vexp(vf x) {
 }
 static inline vf vsigmoid(vf x) { return 1.0f / (1.0f + vexp(-x)); }
 
+// tanh(x), relative error below 3 ulp: Cephes' polynomial below 0.625, 1 − 2/(1+exp(2|x|)) above.
+static inline vf vtanh(vf x) {
+	vf a = x < 0 ? -x : x, z = x * x;
+	vf p = vset(-5.70498872745e-3f);
+	p = p * z + 2.06390887954e-2f;
+	p = p * z - 5.37397155531e-2f;
+	p = p * z + 1.33314422036e-1f;
+	p = p * z - 3.33332819422e-1f;
+	p = p * z * x + x;
+	vf t = 1.0f - 2.0f / (1.0f + vexp(2.0f * a));
+	t = x < 0 ? -t : t;
+	return a < 0.625f ? p : t;
+}
+
 // The scalar tail of a row uses the same polynomial, so that an element's value
 // does not depend on where in the row it stands.
 static inline float sexp(float x) {

@@ -27,9 +27,10 @@ type Batch struct {
 
 // Attn are the fixed properties of one attention layer.
 type Attn struct {
-	Layer  int     // index in the KV cache
-	Scale  float64 // of the scores, usually 1/sqrt(D)
-	Window int     // how many positions back a query sees, itself included; 0 means all
+	Layer   int     // index in the KV cache
+	Scale   float64 // of the scores, usually 1/sqrt(D)
+	Window  int     // how many positions back a query sees, itself included; 0 means all
+	Softcap float64 // scores s become Softcap·tanh(s/Softcap); 0 means they stay
 }
 
 // KV remembers the keys and values of earlier positions. Package kvcache implements it.
@@ -94,7 +95,7 @@ func (b *Batch) Attend(a Attn, q, k, v *tensor.Tensor) *tensor.Tensor {
 		spans = b.g.Ints(b.B*b.T, 2)
 		b.spans[a.Window] = spans
 	}
-	return q.Attention(k, v, spans, tensor.Attn{Scale: a.Scale, Sequences: b.B})
+	return q.Attention(k, v, spans, tensor.Attn{Scale: a.Scale, Sequences: b.B, Softcap: a.Softcap})
 }
 
 // Heads splits the channels of x (N, H*D) into heads: (N, H, D).

@@ -60,10 +60,34 @@ func (e *Embedding) AsLinear() *Linear { return &Linear{Weight: e.Weight} }
 type RMSNorm struct {
 	Weight *tensor.Tensor `hf:"weight"` // (C)
 	Eps    float64
+	Offset float64 // added to the weight: 1 in Gemma's checkpoints, else 0
 }
 
 // NewRMSNorm declares a norm over c channels.
-func NewRMSNorm(c int, eps float64) *RMSNorm { return &RMSNorm{tensor.Param(c), eps} }
+func NewRMSNorm(c int, eps float64) *RMSNorm { return &RMSNorm{Weight: tensor.Param(c), Eps: eps} }
 
 // Forward normalizes the last axis of x.
-func (n *RMSNorm) Forward(x *tensor.Tensor) *tensor.Tensor { return x.RMSNorm(n.Weight, n.Eps) }
+func (n *RMSNorm) Forward(x *tensor.Tensor) *tensor.Tensor {
+	return x.RMSNormOffset(n.Weight, n.Eps, n.Offset)
+}
+
+// LayerNorm subtracts the mean, divides by the standard deviation, and scales and shifts by learned weights. https://arxiv.org/abs/1607.06450
+type LayerNorm struct {
+	Weight *tensor.Tensor `hf:"weight"` // (C)
+	Bias   *tensor.Tensor `hf:"bias"`   // (C), nil when the layer has none
+	Eps    float64
+}
+
+// NewLayerNorm declares a norm over c channels.
+func NewLayerNorm(c int, eps float64, bias bool) *LayerNorm {
+	n := &LayerNorm{Weight: tensor.Param(c), Eps: eps}
+	if bias {
+		n.Bias = tensor.Param(c)
+	}
+	return n
+}
+
+// Forward normalizes the last axis of x.
+func (n *LayerNorm) Forward(x *tensor.Tensor) *tensor.Tensor {
+	return x.LayerNorm(n.Weight, n.Bias, n.Eps)
+}

@@ -37,7 +37,7 @@ func attentionCases() (cases []opCase) {
 					continue
 				}
 				sequences, heads, kv := 1+i%3, []int{1, 4, 6, 2}[i], []int{1, 2, 3, 1}[i]
-				a := Attn{1 / math.Sqrt(float64(d)), sequences}
+				a := Attn{Scale: 1 / math.Sqrt(float64(d)), Sequences: sequences}
 				cases = append(cases, opCase{op: OpAttention, build: func(b *bench) {
 					b.in(sequences*n, heads, d).Attention(b.in(sequences*n, kv, d), b.in(sequences*n, kv, d), b.pattern(k, sequences, n), a)
 				}}, opCase{op: OpAttentionBack, build: func(b *bench) {
@@ -68,7 +68,7 @@ func attentionCases() (cases []opCase) {
 						spans = append(spans, int32(s*45), int32(s*45+3+i+1))
 					}
 				}
-				b.in(sequences*n, 6, dim).Attention(cache(), cache(), b.spans(spans), Attn{0.2, sequences})
+				b.in(sequences*n, 6, dim).Attention(cache(), cache(), b.spans(spans), Attn{Scale: 0.2, Sequences: sequences})
 			}})
 		}
 	}
@@ -79,8 +79,8 @@ func attentionCases() (cases []opCase) {
 				continue
 			}
 			cases = append(cases, opCase{op: OpAttention, build: func(b *bench) {
-				b.in(7, 4, dim).Attention(b.w(d, 50, 2, dim), b.w(d, 50, 2, dim), b.spans([]int32{0, 50, 49, 50, 0, 1, 3, 35, 16, 32, 15, 33, 1, 49}), Attn{0.2, 1})
-				b.in(1, 4, dim).Attention(b.w(d, 50, 2, dim), b.w(d, 50, 2, dim), b.spans([]int32{7, 41}), Attn{0.2, 1})
+				b.in(7, 4, dim).Attention(b.w(d, 50, 2, dim), b.w(d, 50, 2, dim), b.spans([]int32{0, 50, 49, 50, 0, 1, 3, 35, 16, 32, 15, 33, 1, 49}), Attn{Scale: 0.2, Sequences: 1})
+				b.in(1, 4, dim).Attention(b.w(d, 50, 2, dim), b.w(d, 50, 2, dim), b.spans([]int32{7, 41}), Attn{Scale: 0.2, Sequences: 1})
 			}})
 		}
 	}
@@ -99,8 +99,8 @@ func TestAttentionReadsExactly(t *testing.T) {
 				for i := range n {
 					spans = append(spans, int32(i%7), int32(30+i))
 				}
-				narrow := q.Attention(k, v, b.spans(spans), Attn{0.2, 1})
-				wide := q.Attention(wideOf(k), wideOf(v), b.spans(spans), Attn{0.2, 1})
+				narrow := q.Attention(k, v, b.spans(spans), Attn{Scale: 0.2, Sequences: 1})
+				wide := q.Attention(wideOf(k), wideOf(v), b.spans(spans), Attn{Scale: 0.2, Sequences: 1})
 				b.run(narrow, wide)
 				equalBits(t, fmt.Sprintf("%v, %d queries of %d", d, n, dim), narrow.Values(), wide.Values())
 			}
@@ -116,7 +116,7 @@ func TestAttentionUnfused(t *testing.T) {
 				const heads, kv, d = 6, 2, 24
 				b := newBench(t, open(t, 2))
 				q, keys, values := b.in(n, heads, d), b.in(n, kv, d), b.in(n, kv, d)
-				fused := q.Attention(keys, values, b.pattern(k, 1, n), Attn{0.25, 1})
+				fused := q.Attention(keys, values, b.pattern(k, 1, n), Attn{Scale: 0.25, Sequences: 1})
 				mask := make([]float32, n*n)
 				for i := range n {
 					from, to := p.span(0, i, n)
@@ -151,7 +151,7 @@ func TestAttentionIgnoresUnseenRows(t *testing.T) {
 			for i := range n {
 				spans = append(spans, int32(20+i), 40)
 			}
-			y := b.in(n, 1, 24).Attention(b.g.Floats(64, 1, 24).SetFloats(k), b.g.Floats(64, 1, 24).SetFloats(v), b.spans(spans), Attn{0.2, 1})
+			y := b.in(n, 1, 24).Attention(b.g.Floats(64, 1, 24).SetFloats(k), b.g.Floats(64, 1, 24).SetFloats(v), b.spans(spans), Attn{Scale: 0.2, Sequences: 1})
 			b.run(y)
 			return y.Values()
 		}

@@ -7,29 +7,53 @@ import (
 
 // The operations of the backward pass and of the update of the weights.
 
-// RMSNormBackward is the gradient of [Tensor.RMSNorm] with respect to t.
-func (t *Tensor) RMSNormBackward(w, dy *Tensor, eps float64) *Tensor {
+// RMSNormBackward is the gradient of [Tensor.RMSNormOffset] with respect to t.
+func (t *Tensor) RMSNormBackward(w, dy *Tensor, n Norm) *Tensor {
 	wantFloats(OpRMSNormBack, t, w, dy)
 	same(OpRMSNormBack, t, dy)
-	if len(w.shape) != 1 || w.shape[0] != t.Dim(-1) {
-		fail(OpRMSNormBack, "weight %q of shape %v for rows of %d", w.Name, w.shape, t.Dim(-1))
-	}
-	return node(OpRMSNormBack, eps, t.shape, t, w, dy)
+	wantRow(OpRMSNormBack, "weight", t, w)
+	return node(OpRMSNormBack, n, t.shape, t, w, dy)
 }
 
-// RMSNormBackwardWeight is the gradient of [Tensor.RMSNorm] with respect to w.
+// RMSNormBackwardWeight is the gradient of [Tensor.RMSNorm] with respect to w, whatever the offset.
 func (t *Tensor) RMSNormBackwardWeight(dy *Tensor, eps float64) *Tensor {
 	wantFloats(OpRMSNormBackW, t, dy)
 	same(OpRMSNormBackW, t, dy)
 	return node(OpRMSNormBackW, eps, []int{t.Dim(-1)}, t, dy)
 }
 
-// SwiGLUBackward is the gradient of [Tensor.SwiGLU] with respect to the gate t; that of up is t.SwiGLU(dy).
-func (t *Tensor) SwiGLUBackward(up, dy *Tensor) *Tensor {
-	wantFloats(OpSwiGLUBackGate, t, up, dy)
-	same(OpSwiGLUBackGate, t, up)
-	same(OpSwiGLUBackGate, t, dy)
-	return node(OpSwiGLUBackGate, nil, t.shape, t, up, dy)
+// LayerNormBackward is the gradient of [Tensor.LayerNorm] with respect to t.
+func (t *Tensor) LayerNormBackward(w, dy *Tensor, eps float64) *Tensor {
+	wantFloats(OpLayerNormBack, t, w, dy)
+	same(OpLayerNormBack, t, dy)
+	wantRow(OpLayerNormBack, "weight", t, w)
+	return node(OpLayerNormBack, eps, t.shape, t, w, dy)
+}
+
+// LayerNormBackwardWeight is the gradient of [Tensor.LayerNorm] with respect to w; that of b is dy, summed.
+func (t *Tensor) LayerNormBackwardWeight(dy *Tensor, eps float64) *Tensor {
+	wantFloats(OpLayerNormBackW, t, dy)
+	same(OpLayerNormBackW, t, dy)
+	return node(OpLayerNormBackW, eps, []int{t.Dim(-1)}, t, dy)
+}
+
+// SoftcapBackward is the adjoint of the [Tensor.Softcap] whose result is t.
+func (t *Tensor) SoftcapBackward(dy *Tensor, c float64) *Tensor {
+	wantFloats(OpSoftcapBack, t, dy)
+	same(OpSoftcapBack, t, dy)
+	wantCap(OpSoftcapBack, c)
+	return node(OpSoftcapBack, c, t.shape, t, dy)
+}
+
+// ColumnsBackward puts dy (…, n) into columns [from, from+n) of zeros (…, c).
+func (dy *Tensor) ColumnsBackward(from, c int) *Tensor {
+	wantFloats(OpColumnsBack, dy)
+	if n := dy.Dim(-1); from < 0 || from > c-n {
+		fail(OpColumnsBack, "%v into columns from %d of %d", dy.shape, from, c)
+	}
+	shape := slices.Clone(dy.shape)
+	shape[len(shape)-1] = c
+	return node(OpColumnsBack, from, shape, dy)
 }
 
 // SoftmaxBackward is the adjoint of the softmax whose result is t.

@@ -229,14 +229,14 @@ func BenchmarkElementwise(b *testing.B) {
 	}{
 		{"RMSNorm", 8 * n * c, func(g *Graph) *Tensor { return randomInput(g, n, c).RMSNorm(randomInput(g, c), 1e-5) }},
 		{"RMSNormBackward", 12 * n * c, func(g *Graph) *Tensor {
-			return randomInput(g, n, c).RMSNormBackward(randomInput(g, c), randomInput(g, n, c), 1e-5)
+			return randomInput(g, n, c).RMSNormBackward(randomInput(g, c), randomInput(g, n, c), Norm{Eps: 1e-5})
 		}},
 		{"RMSNormBackwardWeight", 8 * n * c, func(g *Graph) *Tensor {
 			return randomInput(g, n, c).RMSNormBackwardWeight(randomInput(g, n, c), 1e-5)
 		}},
 		{"SwiGLU", 12 * n * hidden, func(g *Graph) *Tensor { return randomInput(g, n, hidden).SwiGLU(randomInput(g, n, hidden)) }},
 		{"SwiGLUBackward", 16 * n * hidden, func(g *Graph) *Tensor {
-			return randomInput(g, n, hidden).SwiGLUBackward(randomInput(g, n, hidden), randomInput(g, n, hidden))
+			return randomInput(g, n, hidden).GateBackward(SiLU, randomInput(g, n, hidden), randomInput(g, n, hidden))
 		}},
 		{"RoPE", 8 * n * c, func(g *Graph) *Tensor { // the table, which serves all layers, is made by the same run
 			return randomInput(g, n, heads, dim).RoPE(positions(g), rope)

@@ -72,7 +72,10 @@ var cudaLowerings = [numOps]func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Te
 	OpMatMul:  func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor { return p.product(t, 0, 1, s) },
 	OpTMatMul: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor { return p.product(t, 1, 1, s) },
 	OpRMSNormBackW: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		return p.withScratch(ggml.RMSNormBackW, t, ggml.Params{F: [4]float32{float32(t.Attr.(float64))}}, s)
+		return p.withScratch(ggml.RMSNormBackW, t, params(t.Attr), s)
+	},
+	OpLayerNormBackW: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return p.withScratch(ggml.LayerNormBackW, t, params(t.Attr), s)
 	},
 	OpSquareSum: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return p.withScratch(ggml.SquareSum, t, ggml.Params{I: [6]int64{int64(len(s) - 1)}}, s)
@@ -89,8 +92,9 @@ var cudaLowerings = [numOps]func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Te
 }
 
 func (p *Program) attention(t *Tensor) ggml.Params {
-	a := t.Attr.(Attn)
-	return ggml.Params{F: [4]float32{float32(a.Scale)}, I: [6]int64{int64(a.Sequences), int64(ggmlTypes[p.cuda.compute])}}
+	a := params(t.Attr)
+	a.I[1] = int64(ggmlTypes[p.cuda.compute])
+	return a
 }
 
 // withScratch is a kernel with its scratch memory.

@@ -51,16 +51,42 @@ var wrong = []struct {
 	{OpRMSNorm, "size of the weight", func(b *bench) { b.in(2, 3).RMSNorm(b.in(2), 1e-5) }},
 	{OpRMSNorm, "axes of the weight", func(b *bench) { b.in(2, 3).RMSNorm(b.in(1, 3), 1e-5) }},
 	{OpRMSNorm, "a BF16 weight", func(b *bench) { b.in(2, 3).RMSNorm(b.w(BF16, 3), 1e-5) }},
-	{OpRMSNormBack, "size of the weight", func(b *bench) { b.in(2, 3).RMSNormBackward(b.in(2), b.in(2, 3), 1e-5) }},
-	{OpRMSNormBack, "gradient", func(b *bench) { b.in(2, 3).RMSNormBackward(b.in(3), b.in(3), 1e-5) }},
-	{OpRMSNormBack, "integers", func(b *bench) { b.in(2, 3).RMSNormBackward(b.in(3), b.g.Ints(2, 3), 1e-5) }},
+	{OpRMSNormBack, "size of the weight", func(b *bench) { b.in(2, 3).RMSNormBackward(b.in(2), b.in(2, 3), Norm{Eps: 1e-5}) }},
+	{OpRMSNormBack, "gradient", func(b *bench) { b.in(2, 3).RMSNormBackward(b.in(3), b.in(3), Norm{Eps: 1e-5}) }},
+	{OpRMSNormBack, "integers", func(b *bench) { b.in(2, 3).RMSNormBackward(b.in(3), b.g.Ints(2, 3), Norm{Eps: 1e-5}) }},
 	{OpRMSNormBackW, "gradient", func(b *bench) { b.in(2, 3).RMSNormBackwardWeight(b.in(1, 3), 1e-5) }},
 	{OpRMSNormBackW, "integers", func(b *bench) { b.in(2, 3).RMSNormBackwardWeight(b.g.Ints(2, 3), 1e-5) }},
-	{OpSwiGLU, "shapes", func(b *bench) { b.in(2, 3).SwiGLU(b.in(3)) }},
-	{OpSwiGLU, "integers", func(b *bench) { b.in(3).SwiGLU(b.g.Ints(3)) }},
-	{OpSwiGLUBackGate, "gradient", func(b *bench) { b.in(2, 3).SwiGLUBackward(b.in(2, 3), b.in(3)) }},
-	{OpSwiGLUBackGate, "up", func(b *bench) { b.in(2, 3).SwiGLUBackward(b.in(3), b.in(2, 3)) }},
-	{OpSwiGLUBackGate, "integers", func(b *bench) { b.in(3).SwiGLUBackward(b.in(3), b.g.Ints(3)) }},
+	{OpLayerNorm, "size of the weight", func(b *bench) { b.in(2, 3).LayerNorm(b.in(2), nil, 1e-5) }},
+	{OpLayerNorm, "axes of the weight", func(b *bench) { b.in(2, 3).LayerNorm(b.in(1, 3), nil, 1e-5) }},
+	{OpLayerNorm, "a BF16 weight", func(b *bench) { b.in(2, 3).LayerNorm(b.w(BF16, 3), nil, 1e-5) }},
+	{OpLayerNorm, "size of the bias", func(b *bench) { b.in(2, 3).LayerNorm(b.in(3), b.in(2), 1e-5) }},
+	{OpLayerNorm, "a BF16 bias", func(b *bench) { b.in(2, 3).LayerNorm(b.in(3), b.w(BF16, 3), 1e-5) }},
+	{OpLayerNormBack, "size of the weight", func(b *bench) { b.in(2, 3).LayerNormBackward(b.in(2), b.in(2, 3), 1e-5) }},
+	{OpLayerNormBack, "gradient", func(b *bench) { b.in(2, 3).LayerNormBackward(b.in(3), b.in(3), 1e-5) }},
+	{OpLayerNormBack, "integers", func(b *bench) { b.in(2, 3).LayerNormBackward(b.in(3), b.g.Ints(2, 3), 1e-5) }},
+	{OpLayerNormBackW, "gradient", func(b *bench) { b.in(2, 3).LayerNormBackwardWeight(b.in(1, 3), 1e-5) }},
+	{OpLayerNormBackW, "integers", func(b *bench) { b.in(2, 3).LayerNormBackwardWeight(b.g.Ints(2, 3), 1e-5) }},
+	{OpAct, "no such activation", func(b *bench) { b.in(3).Act(ReLU + 1) }},
+	{OpAct, "integers", func(b *bench) { b.g.Ints(3).Act(GELU) }},
+	{OpActBack, "gradient", func(b *bench) { b.in(2, 3).ActBackward(GELU, b.in(3)) }},
+	{OpActBack, "no such activation", func(b *bench) { b.in(3).ActBackward(ReLU+1, b.in(3)) }},
+	{OpActBack, "integers", func(b *bench) { b.in(3).ActBackward(GELU, b.g.Ints(3)) }},
+	{OpGate, "no such activation", func(b *bench) { b.in(3).Gate(200, b.in(3)) }},
+	{OpGateBack, "no such activation", func(b *bench) { b.in(3).GateBackward(200, b.in(3), b.in(3)) }},
+	{OpGate, "shapes", func(b *bench) { b.in(2, 3).Gate(SiLU, b.in(3)) }},
+	{OpGate, "integers", func(b *bench) { b.in(3).Gate(SiLU, b.g.Ints(3)) }},
+	{OpGateBack, "gradient", func(b *bench) { b.in(2, 3).GateBackward(SiLU, b.in(2, 3), b.in(3)) }},
+	{OpGateBack, "up", func(b *bench) { b.in(2, 3).GateBackward(SiLU, b.in(3), b.in(2, 3)) }},
+	{OpGateBack, "integers", func(b *bench) { b.in(3).GateBackward(SiLU, b.in(3), b.g.Ints(3)) }},
+	{OpSoftcap, "none", func(b *bench) { b.in(3).Softcap(0) }},
+	{OpSoftcap, "negative", func(b *bench) { b.in(3).Softcap(-30) }},
+	{OpSoftcap, "not a number", func(b *bench) { b.in(3).Softcap(math.NaN()) }},
+	{OpSoftcap, "infinite in float32", func(b *bench) { b.in(3).Softcap(1e39) }},
+	{OpSoftcap, "of infinite inverse", func(b *bench) { b.in(3).Softcap(1e-40) }},
+	{OpSoftcap, "integers", func(b *bench) { b.g.Ints(3).Softcap(30) }},
+	{OpSoftcapBack, "gradient", func(b *bench) { b.in(2, 3).SoftcapBackward(b.in(3), 30) }},
+	{OpSoftcapBack, "none", func(b *bench) { b.in(3).SoftcapBackward(b.in(3), 0) }},
+	{OpSoftcapBack, "integers", func(b *bench) { b.in(3).SoftcapBackward(b.g.Ints(3), 30) }},
 	{OpSoftmax, "mask", func(b *bench) { b.in(2, 3).Softmax(1, b.in(3)) }},
 	{OpSoftmax, "rows of the mask", func(b *bench) { b.in(2, 3).Softmax(1, b.in(1, 3)) }},
 	{OpSoftmax, "integers", func(b *bench) { b.in(2, 3).Softmax(1, b.g.Ints(2, 3)) }},
@@ -86,6 +112,15 @@ var wrong = []struct {
 	{OpPermute, "no axes", func(b *bench) { b.in(2, 3).Permute() }},
 	{OpPermute, "integers", func(b *bench) { b.g.Ints(2, 3).Permute(1, 0) }},
 	{OpPermute, "one axis transposed", func(b *bench) { b.in(3).T() }},
+	{OpColumns, "beyond the end", func(b *bench) { b.in(2, 3).Columns(1, 3) }},
+	{OpColumns, "before the start", func(b *bench) { b.in(2, 3).Columns(-1, 2) }},
+	{OpColumns, "none", func(b *bench) { b.in(2, 3).Columns(1, 0) }},
+	{OpColumns, "sizes that overflow", func(b *bench) { b.in(2, 3).Columns(math.MaxInt, math.MaxInt) }},
+	{OpColumns, "integers", func(b *bench) { b.g.Ints(2, 3).Columns(0, 1) }},
+	{OpColumns, "a BF16 weight", func(b *bench) { b.in(2, 3).Add(b.w(BF16, 2, 3).Columns(0, 1)) }},
+	{OpColumnsBack, "beyond the end", func(b *bench) { b.in(2, 3).ColumnsBackward(1, 3) }},
+	{OpColumnsBack, "before the start", func(b *bench) { b.in(2, 3).ColumnsBackward(-1, 4) }},
+	{OpColumnsBack, "integers", func(b *bench) { b.g.Ints(2, 3).ColumnsBackward(0, 4) }},
 	{OpRows, "table", func(b *bench) { b.in(2, 3, 4).Rows(b.ids(2, 2)) }},
 	{OpRows, "table of integers", func(b *bench) { b.g.Ints(2, 3).Rows(b.ids(2, 2)) }},
 	{OpRows, "axes of ids", func(b *bench) { b.in(2, 3).Rows(b.g.Ints(2, 2)) }},
@@ -110,8 +145,21 @@ var wrong = []struct {
 	{OpAttention, "spans", func(b *bench) { b.attention(3, []int{2, 2, 4}, []int{2, 2, 4}, []int{2, 2, 4}, 1) }},
 	{OpAttention, "sequences", func(b *bench) { b.attention(3, []int{3, 2, 4}, []int{3, 2, 4}, []int{3, 2, 4}, 2) }},
 	{OpAttention, "no sequences", func(b *bench) { b.attention(3, []int{3, 2, 4}, []int{3, 2, 4}, []int{3, 2, 4}, 0) }},
-	{OpAttention, "keys of integers", func(b *bench) { b.in(2, 1, 4).Attention(b.g.Ints(2, 1, 4), b.in(2, 1, 4), b.g.Ints(2, 2), Attn{1, 1}) }},
-	{OpAttention, "values of integers", func(b *bench) { b.in(2, 1, 4).Attention(b.in(2, 1, 4), b.w(I32, 2, 1, 4), b.g.Ints(2, 2), Attn{1, 1}) }},
+	{OpAttention, "keys of integers", func(b *bench) {
+		b.in(2, 1, 4).Attention(b.g.Ints(2, 1, 4), b.in(2, 1, 4), b.g.Ints(2, 2), Attn{Scale: 1, Sequences: 1})
+	}},
+	{OpAttention, "values of integers", func(b *bench) {
+		b.in(2, 1, 4).Attention(b.in(2, 1, 4), b.w(I32, 2, 1, 4), b.g.Ints(2, 2), Attn{Scale: 1, Sequences: 1})
+	}},
+	{OpAttention, "a negative soft cap", func(b *bench) {
+		b.in(2, 1, 4).Attention(b.in(2, 1, 4), b.in(2, 1, 4), b.g.Ints(2, 2), Attn{Scale: 1, Sequences: 1, Softcap: -50})
+	}},
+	{OpAttention, "a soft cap that is no number", func(b *bench) {
+		b.in(2, 1, 4).Attention(b.in(2, 1, 4), b.in(2, 1, 4), b.g.Ints(2, 2), Attn{Scale: 1, Sequences: 1, Softcap: math.NaN()})
+	}},
+	{OpAttentionBack, "a negative soft cap", func(b *bench) {
+		b.in(2, 1, 4).AttentionBackward(b.in(2, 1, 4), b.in(2, 1, 4), b.g.Ints(2, 2), b.in(2, 4), Attn{Scale: 1, Sequences: 1, Softcap: -50})
+	}},
 	{OpAttentionBack, "a cache", func(b *bench) { b.attentionBack(2, []int{2, 2, 4}, []int{3, 2, 4}, 8, 1) }},
 	{OpAttentionBack, "heads", func(b *bench) { b.attentionBack(2, []int{2, 3, 4}, []int{2, 2, 4}, 12, 1) }},
 	{OpAttentionBack, "head sizes", func(b *bench) { b.attentionBack(2, []int{2, 2, 4}, []int{2, 2, 3}, 8, 1) }},
@@ -193,11 +241,11 @@ var wrong = []struct {
 }
 
 func (b *bench) attention(n int, q, k, v []int, sequences int) {
-	b.in(q...).Attention(b.in(k...), b.in(v...), b.g.Ints(n, 2), Attn{1, sequences})
+	b.in(q...).Attention(b.in(k...), b.in(v...), b.g.Ints(n, 2), Attn{Scale: 1, Sequences: sequences})
 }
 
 func (b *bench) attentionBack(n int, q, k []int, dy, sequences int) {
-	b.in(q...).AttentionBackward(b.in(k...), b.in(k...), b.g.Ints(n, 2), b.in(q[0], dy), Attn{1, sequences})
+	b.in(q...).AttentionBackward(b.in(k...), b.in(k...), b.g.Ints(n, 2), b.in(q[0], dy), Attn{Scale: 1, Sequences: sequences})
 }
 
 func (b *bench) update(d DType, n int, change func(s *AdamWState)) {

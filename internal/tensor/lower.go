@@ -48,8 +48,15 @@ var lowerings = [...]lowering{
 	OpRMSNorm:        custom(ggml.RMSNorm),
 	OpRMSNormBack:    custom(ggml.RMSNormBack),
 	OpRMSNormBackW:   custom(ggml.RMSNormBackW),
-	OpSwiGLU:         custom(ggml.SwiGLU),
-	OpSwiGLUBackGate: custom(ggml.SwiGLUBackGate),
+	OpLayerNorm:      custom(ggml.LayerNorm),
+	OpLayerNormBack:  custom(ggml.LayerNormBack),
+	OpLayerNormBackW: custom(ggml.LayerNormBackW),
+	OpAct:            custom(ggml.Act),
+	OpActBack:        custom(ggml.ActBack),
+	OpGate:           custom(ggml.Gate),
+	OpGateBack:       custom(ggml.GateBack),
+	OpSoftcap:        custom(ggml.Softcap),
+	OpSoftcapBack:    custom(ggml.SoftcapBack),
 	OpSoftmax: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		var mask ggml.Tensor
 		if len(s) > 1 {
@@ -74,18 +81,16 @@ var lowerings = [...]lowering{
 		}
 		return c.Cont(c.Permute(s[0], to))
 	},
-	OpRows:     func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor { return c.GetRows(s[0], s[1]) },
-	OpRowsBack: custom(ggml.RowsBack),
-	OpZeros:    custom(ggml.Zero),
+	OpColumns:     custom(ggml.Columns),
+	OpColumnsBack: custom(ggml.ColumnsBack),
+	OpRows:        func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor { return c.GetRows(s[0], s[1]) },
+	OpRowsBack:    custom(ggml.RowsBack),
+	OpZeros:       custom(ggml.Zero),
 	OpSetRows: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return c.SetRows(s[0], s[2], s[1])
 	},
-	OpAttention: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		return attention(c, ggml.Attention, t, s)
-	},
-	OpAttentionBack: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		return attention(c, ggml.AttentionBack, t, s)
-	},
+	OpAttention:     custom(ggml.Attention),
+	OpAttentionBack: custom(ggml.AttentionBack),
 	OpPart: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return c.View(s[0], ne(t.shape), F32.Bytes(1), F32.Bytes(t.Attr.(int)))
 	},
@@ -114,25 +119,32 @@ var lowerings = [...]lowering{
 	OpTopK: custom(ggml.TopK),
 }
 
-// custom lowers to a kernel whose only parameter, if any, is a float or a flag in Attr.
+// custom lowers to a kernel whose parameters are what [params] makes of Attr.
 func custom(k ggml.Kernel) lowering {
 	return func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		var p ggml.Params
-		switch a := t.Attr.(type) {
-		case float64:
-			p.F[0] = float32(a)
-		case bool:
-			if a {
-				p.I[0] = 1
-			}
-		}
-		return c.Custom(k, ne(t.shape), p, s...)
+		return c.Custom(k, ne(t.shape), params(t.Attr), s...)
 	}
 }
 
-func attention(c *ggml.Context, k ggml.Kernel, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-	a := t.Attr.(Attn)
-	return c.Custom(k, ne(t.shape), ggml.Params{F: [4]float32{float32(a.Scale)}, I: [6]int64{int64(a.Sequences)}}, s...)
+// params are an operation's parameters as the kernels read them.
+func params(attr any) (p ggml.Params) {
+	switch a := attr.(type) {
+	case float64:
+		p.F[0] = float32(a)
+	case int:
+		p.I[0] = int64(a)
+	case bool:
+		if a {
+			p.I[0] = 1
+		}
+	case Activation:
+		p.I[0] = activations[a].kernel
+	case Attn:
+		p.F[0], p.F[1], p.I[0] = float32(a.Scale), float32(a.Softcap), int64(a.Sequences)
+	case Norm:
+		p.F[0], p.F[1] = float32(a.Eps), float32(a.Offset)
+	}
+	return p
 }
 
 // Types of operands. What is not listed in operandTypes is read as F32.

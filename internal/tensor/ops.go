@@ -126,20 +126,40 @@ func (t *Tensor) TMatMul(u *Tensor) *Tensor {
 	return node(OpTMatMul, nil, append(slices.Clone(lead(OpTMatMul, t, u)), t.Dim(-1), u.Dim(-1)), t, u)
 }
 
-// RMSNorm returns t / sqrt(mean(t²)+eps) * w over the last axis. https://arxiv.org/abs/1910.07467
-func (t *Tensor) RMSNorm(w *Tensor, eps float64) *Tensor {
-	wantFloats(OpRMSNorm, t, w)
-	if len(w.shape) != 1 || w.shape[0] != t.Dim(-1) {
-		fail(OpRMSNorm, "weight %q of shape %v for rows of %d", w.Name, w.shape, t.Dim(-1))
-	}
-	return node(OpRMSNorm, eps, t.shape, t, w)
+// Norm are the parameters of [Tensor.RMSNormOffset].
+type Norm struct {
+	Eps    float64 // added to the mean of squares
+	Offset float64 // added to the weights
 }
 
-// SwiGLU returns silu(t) * up. https://arxiv.org/abs/2002.05202
-func (t *Tensor) SwiGLU(up *Tensor) *Tensor {
-	wantFloats(OpSwiGLU, t, up)
-	same(OpSwiGLU, t, up)
-	return node(OpSwiGLU, nil, t.shape, t, up)
+// wantRow wants a vector with a number for each channel of t.
+func wantRow(op Op, what string, t, w *Tensor) {
+	if len(w.shape) != 1 || w.shape[0] != t.Dim(-1) {
+		fail(op, "%s %q of shape %v for rows of %d", what, w.Name, w.shape, t.Dim(-1))
+	}
+}
+
+// RMSNorm returns t / sqrt(mean(t²)+eps) * w over the last axis. https://arxiv.org/abs/1910.07467
+func (t *Tensor) RMSNorm(w *Tensor, eps float64) *Tensor { return t.RMSNormOffset(w, eps, 0) }
+
+// RMSNormOffset returns t / sqrt(mean(t²)+eps) * (offset+w) over the last axis. Gemma's
+// checkpoints hold w−1: their offset is 1.
+func (t *Tensor) RMSNormOffset(w *Tensor, eps, offset float64) *Tensor {
+	wantFloats(OpRMSNorm, t, w)
+	wantRow(OpRMSNorm, "weight", t, w)
+	return node(OpRMSNorm, Norm{eps, offset}, t.shape, t, w)
+}
+
+// LayerNorm returns (t−mean(t)) / sqrt(var(t)+eps) * w + b over the last axis; b may be nil. https://arxiv.org/abs/1607.06450
+func (t *Tensor) LayerNorm(w, b *Tensor, eps float64) *Tensor {
+	wantFloats(OpLayerNorm, t, w)
+	wantRow(OpLayerNorm, "weight", t, w)
+	if b == nil {
+		return node(OpLayerNorm, eps, t.shape, t, w)
+	}
+	wantFloats(OpLayerNorm, b)
+	wantRow(OpLayerNorm, "bias", t, b)
+	return node(OpLayerNorm, eps, t.shape, t, w, b)
 }
 
 // Softmax returns softmax(scale*t + mask) over the last axis; mask has the last two axes of t, or is nil.
@@ -153,6 +173,20 @@ func (t *Tensor) Softmax(scale float64, mask *Tensor) *Tensor {
 		fail(OpSoftmax, "mask %v for scores %v", mask.shape, t.shape)
 	}
 	return node(OpSoftmax, scale, t.shape, t, mask)
+}
+
+// Softcap returns c·tanh(t/c): nearly t where it is small, and never beyond ±c. Gemma 2, https://arxiv.org/abs/2408.00118
+func (t *Tensor) Softcap(c float64) *Tensor {
+	wantFloats(OpSoftcap, t)
+	wantCap(OpSoftcap, c)
+	return node(OpSoftcap, c, t.shape, t)
+}
+
+// wantCap wants a number whose inverse is one too, in float32.
+func wantCap(op Op, c float64) {
+	if x := float32(c); !(x > 0) || math.IsInf(float64(x), 0) || math.IsInf(float64(1/x), 0) {
+		fail(op, "soft cap %g: a positive number wanted", c)
+	}
 }
 
 // RoPE describes rotary position embedding (https://arxiv.org/abs/2104.09864).
@@ -242,6 +276,17 @@ func (t *Tensor) T() *Tensor {
 	return t.Permute(axes...)
 }
 
+// Columns copies the columns [from, from+n) of t (…, C): (…, n).
+func (t *Tensor) Columns(from, n int) *Tensor {
+	wantFloats(OpColumns, t)
+	if c := t.Dim(-1); from < 0 || n < 1 || from > c-n {
+		fail(OpColumns, "%d columns from %d of %q of shape %v", n, from, t.Name, t.shape)
+	}
+	shape := slices.Clone(t.shape)
+	shape[len(shape)-1] = n
+	return node(OpColumns, from, shape, t)
+}
+
 // Rows gathers rows of the table t (V, C) by ids (N), giving (N, C) in F32. Ids outside the table are checked when the program runs.
 func (t *Tensor) Rows(ids *Tensor) *Tensor {
 	wantInts(OpRows, ids)
@@ -277,6 +322,7 @@ func (t *Tensor) SetRows(ids, src *Tensor) *Tensor {
 type Attn struct {
 	Scale     float64 // of the scores, usually 1/sqrt(D)
 	Sequences int     // the N queries are this many sequences of equal length, one after the other
+	Softcap   float64 // scores s become Softcap·tanh(s/Softcap); 0: they stay
 }
 
 // Attention is softmax(scale·t·kᵀ)·v per head: t (N, H, D) are queries, k and v
@@ -295,10 +341,14 @@ func (t *Tensor) Attention(k, v, spans *Tensor, a Attn) *Tensor {
 	return node(OpAttention, a, []int{t.shape[0], t.shape[1] * t.shape[2]}, t, k, v, spans)
 }
 
+// wantSpans checks what the spans and the parameters must be, forward and backward.
 func wantSpans(op Op, t, spans *Tensor, a Attn) {
 	wantInts(op, spans)
 	if n := t.shape[0]; !slices.Equal(spans.shape, []int{n, 2}) || a.Sequences < 1 || n%a.Sequences != 0 || !spans.IsInput() {
 		fail(op, "%d sequences of %v with spans %v", a.Sequences, t.shape, spans.shape)
+	}
+	if a.Softcap != 0 {
+		wantCap(op, a.Softcap)
 	}
 }
 

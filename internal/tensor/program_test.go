@@ -23,13 +23,13 @@ func (b *bench) failure(outs ...*Tensor) error {
 func TestProgramErrors(t *testing.T) {
 	spans := func(v ...int32) func(b *bench) *Tensor {
 		return func(b *bench) *Tensor {
-			return b.in(2, 1, 4).Attention(b.in(5, 1, 4), b.in(5, 1, 4), b.spans(v), Attn{1, 1})
+			return b.in(2, 1, 4).Attention(b.in(5, 1, 4), b.in(5, 1, 4), b.spans(v), Attn{Scale: 1, Sequences: 1})
 		}
 	}
 	// own is two sequences of two: a query's keys must be of its own sequence.
 	own := func(v ...int32) func(b *bench) *Tensor {
 		return func(b *bench) *Tensor {
-			return b.in(4, 1, 4).AttentionBackward(b.in(4, 1, 4), b.in(4, 1, 4), b.spans(v), b.in(4, 4), Attn{1, 2})
+			return b.in(4, 1, 4).AttentionBackward(b.in(4, 1, 4), b.in(4, 1, 4), b.spans(v), b.in(4, 4), Attn{Scale: 1, Sequences: 2})
 		}
 	}
 	late := func(d DType, f func(b *bench, w *Tensor) *Tensor) func(b *bench) *Tensor {
@@ -79,7 +79,7 @@ func TestProgramErrors(t *testing.T) {
 			return w.SetRows(b.ids(2, 1), b.in(1, 3)).Scale(2)
 		})},
 		{"keys and values of two types", "keys are F32, values F16", func(b *bench) *Tensor {
-			return b.in(2, 1, 4).Attention(b.w(F32, 2, 1, 4), b.w(F16, 2, 1, 4), b.spans([]int32{0, 1, 0, 2}), Attn{1, 1})
+			return b.in(2, 1, 4).Attention(b.w(F32, 2, 1, 4), b.w(F16, 2, 1, 4), b.spans([]int32{0, 1, 0, 2}), Attn{Scale: 1, Sequences: 1})
 		}},
 		{"blocks in a product", `"w" is Q8_0, [F32 F16 BF16] wanted`, func(b *bench) *Tensor { return b.in(2, 32).MatMulT(b.w(Q8_0, 3, 32)) }},
 		{"a table of blocks", `"w" is Q8_0, [F32 F16 BF16] wanted`, func(b *bench) *Tensor { return b.w(Q8_0, 3, 32).Rows(b.ids(3, 2)) }},

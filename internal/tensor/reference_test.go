@@ -28,7 +28,7 @@ var references = map[Op]reference{
 		return rows(t, func(n int, y []float64) {
 			x := s[0][n*len(y) : (n+1)*len(y)]
 			for i := range y {
-				y[i] = x[i] * rstd(x, t.Attr.(float64)) * s[1][i]
+				y[i] = x[i] * rstd(x, t.Attr.(Norm).Eps) * (s[1][i] + t.Attr.(Norm).Offset)
 			}
 		})
 	},
@@ -37,12 +37,12 @@ var references = map[Op]reference{
 		return rows(t, func(n int, dx []float64) {
 			c := len(dx)
 			x, dy := s[0][n*c:(n+1)*c], s[2][n*c:(n+1)*c]
-			r, sum := rstd(x, t.Attr.(float64)), 0.0
+			r, offset, sum := rstd(x, t.Attr.(Norm).Eps), t.Attr.(Norm).Offset, 0.0
 			for j := range c {
-				sum += dy[j] * s[1][j] * x[j]
+				sum += dy[j] * (s[1][j] + offset) * x[j]
 			}
 			for i := range c {
-				dx[i] = dy[i]*s[1][i]*r - sum*r*r*r*x[i]/float64(c)
+				dx[i] = dy[i]*(s[1][i]+offset)*r - sum*r*r*r*x[i]/float64(c)
 			}
 		})
 	},
@@ -55,14 +55,64 @@ var references = map[Op]reference{
 			return sum
 		})
 	},
-	OpSwiGLU: func(t *Tensor, s [][]float64) []float64 {
-		return each(t, func(i int) float64 { return s[0][i] * sigmoid(s[0][i]) * s[1][i] })
-	},
-	OpSwiGLUBackGate: func(t *Tensor, s [][]float64) []float64 {
-		return each(t, func(i int) float64 {
-			g, p := s[0][i], sigmoid(s[0][i])
-			return s[2][i] * s[1][i] * (p + g*p*(1-p))
+	OpLayerNorm: func(t *Tensor, s [][]float64) []float64 {
+		return rows(t, func(n int, y []float64) {
+			h, _ := normalized(s[0][n*len(y):(n+1)*len(y)], t.Attr.(float64))
+			for i := range y {
+				y[i] = h[i] * s[1][i]
+				if len(s) > 2 {
+					y[i] += s[2][i]
+				}
+			}
 		})
+	},
+	// By the chain rule through h = (x−μ)·r, with dr/dx_i = −r²·h_i/C: the Jacobian dh_j/dx_i = r·(δ_ij − 1/C − h_i·h_j/C), multiplied out.
+	OpLayerNormBack: func(t *Tensor, s [][]float64) []float64 {
+		return rows(t, func(n int, dx []float64) {
+			c := len(dx)
+			h, r := normalized(s[0][n*c:(n+1)*c], t.Attr.(float64))
+			for i := range dx {
+				for j := range c {
+					d := -(1 + h[i]*h[j]) / float64(c)
+					if i == j {
+						d++
+					}
+					dx[i] += s[2][n*c+j] * s[1][j] * r * d
+				}
+			}
+		})
+	},
+	OpLayerNormBackW: func(t *Tensor, s [][]float64) []float64 {
+		c := t.Numel()
+		return each(t, func(i int) (sum float64) {
+			for n := range len(s[0]) / c {
+				h, _ := normalized(s[0][n*c:(n+1)*c], t.Attr.(float64))
+				sum += s[1][n*c+i] * h[i]
+			}
+			return sum
+		})
+	},
+	OpAct: func(t *Tensor, s [][]float64) []float64 {
+		f := activationReferences[t.Attr.(Activation)].value
+		return each(t, func(i int) float64 { return f(s[0][i]) })
+	},
+	OpActBack: func(t *Tensor, s [][]float64) []float64 {
+		f := activationReferences[t.Attr.(Activation)].slope
+		return each(t, func(i int) float64 { return s[1][i] * f(s[0][i]) })
+	},
+	OpGate: func(t *Tensor, s [][]float64) []float64 {
+		f := activationReferences[t.Attr.(Activation)].value
+		return each(t, func(i int) float64 { return f(s[0][i]) * s[1][i] })
+	},
+	OpGateBack: func(t *Tensor, s [][]float64) []float64 {
+		f := activationReferences[t.Attr.(Activation)].slope
+		return each(t, func(i int) float64 { return s[2][i] * s[1][i] * f(s[0][i]) })
+	},
+	OpSoftcap: func(t *Tensor, s [][]float64) []float64 {
+		return each(t, func(i int) float64 { return t.Attr.(float64) * math.Tanh(s[0][i]/t.Attr.(float64)) })
+	},
+	OpSoftcapBack: func(t *Tensor, s [][]float64) []float64 {
+		return each(t, func(i int) float64 { return s[1][i] * (1 - math.Pow(s[0][i]/t.Attr.(float64), 2)) })
 	},
 	OpSoftmax: func(t *Tensor, s [][]float64) []float64 {
 		return rows(t, func(n int, y []float64) {
@@ -125,6 +175,13 @@ var references = map[Op]reference{
 			}
 			return s[0][at]
 		})
+	},
+	OpColumns: func(t *Tensor, s [][]float64) []float64 {
+		return rows(t, func(n int, y []float64) { copy(y, s[0][n*t.Src[0].Dim(-1)+t.Attr.(int):]) })
+	},
+	OpColumnsBack: func(t *Tensor, s [][]float64) []float64 {
+		n := t.Src[0].Dim(-1)
+		return rows(t, func(k int, y []float64) { copy(y[t.Attr.(int):], s[0][k*n:(k+1)*n]) })
 	},
 	OpRows: func(t *Tensor, s [][]float64) []float64 {
 		c := t.shape[1]
@@ -332,6 +389,43 @@ func rstd(x []float64, eps float64) float64 {
 	return 1 / math.Sqrt(sum/float64(len(x))+eps)
 }
 
+// normalized is x less its mean, over the root r of its variance and eps; and 1/r.
+func normalized(x []float64, eps float64) (h []float64, rstd float64) {
+	mean, variance := 0.0, 0.0
+	for _, v := range x {
+		mean += v / float64(len(x))
+	}
+	for _, v := range x {
+		variance += (v - mean) * (v - mean) / float64(len(x))
+	}
+	for _, v := range x {
+		h = append(h, (v-mean)/math.Sqrt(variance+eps))
+	}
+	return h, 1 / math.Sqrt(variance+eps)
+}
+
+// activationReferences are the activations and their derivatives, as their papers write them.
+var activationReferences = [...]struct{ value, slope func(x float64) float64 }{
+	SiLU: {func(x float64) float64 { return x * sigmoid(x) }, func(x float64) float64 { return sigmoid(x) + x*sigmoid(x)*(1-sigmoid(x)) }},
+	GELU: {
+		func(x float64) float64 { return x * math.Erfc(-x/math.Sqrt2) / 2 },
+		func(x float64) float64 { return math.Erfc(-x/math.Sqrt2)/2 + x*math.Exp(-x*x/2)/math.Sqrt(2*math.Pi) },
+	},
+	GELUTanh: {
+		func(x float64) float64 { return x / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x))) },
+		func(x float64) float64 {
+			t := math.Tanh(math.Sqrt(2/math.Pi) * (x + 0.044715*x*x*x))
+			return (1+t)/2 + x/2*(1-t*t)*math.Sqrt(2/math.Pi)*(1+3*0.044715*x*x)
+		},
+	},
+	ReLU: {func(x float64) float64 { return max(x, 0) }, func(x float64) float64 {
+		if x > 0 {
+			return 1
+		}
+		return 0
+	}},
+}
+
 func sigmoid(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 
 func softmax(x []float64) {
@@ -418,6 +512,9 @@ func heads(t *Tensor, s [][]float64, f func(q, kv, from, d int, p []float64)) {
 					p[r] += s[0][q+c] * s[1][kv+r*stride(t)+c]
 				}
 				p[r] *= t.Attr.(Attn).Scale
+				if c := t.Attr.(Attn).Softcap; c != 0 {
+					p[r] = c * math.Tanh(p[r]/c)
+				}
 			}
 			softmax(p)
 			f(q, kv, from, d, p)

@@ -66,17 +66,26 @@ const (
 	OpMatMulT                    // MatMulT: x·wᵀ
 	OpMatMul                     // MatMul: x·w
 	OpTMatMul                    // TMatMul: xᵀ·w
-	OpRMSNorm                    // RMSNorm
+	OpRMSNorm                    // RMSNorm, RMSNormOffset
 	OpRMSNormBack                // RMSNormBackward
 	OpRMSNormBackW               // RMSNormBackwardWeight
-	OpSwiGLU                     // SwiGLU
-	OpSwiGLUBackGate             // SwiGLUBackward
+	OpLayerNorm                  // LayerNorm
+	OpLayerNormBack              // LayerNormBackward
+	OpLayerNormBackW             // LayerNormBackwardWeight
+	OpAct                        // Act
+	OpActBack                    // ActBackward
+	OpGate                       // Gate, SwiGLU
+	OpGateBack                   // GateBackward
+	OpSoftcap                    // Softcap
+	OpSoftcapBack                // SoftcapBackward
 	OpSoftmax                    // Softmax
 	OpSoftmaxBack                // SoftmaxBackward
 	OpRopeTable                  // Graph.RopeTable
 	OpRoPE                       // RoPE, RoPEBackward
 	OpReshape                    // Reshape
 	OpPermute                    // Permute
+	OpColumns                    // Columns
+	OpColumnsBack                // ColumnsBackward
 	OpRows                       // Rows
 	OpRowsBack                   // RowsBackward
 	OpZeros                      // Graph.Zeros
@@ -98,7 +107,7 @@ const (
 )
 
 var opNames = [...]string{"leaf", "add", "mul", "scale", "matmul_t", "matmul", "t_matmul", "rms_norm", "rms_norm_back", "rms_norm_back_w",
-	"swiglu", "swiglu_back_gate", "softmax", "softmax_back", "rope_table", "rope", "reshape", "permute", "rows", "rows_back",
+	"layer_norm", "layer_norm_back", "layer_norm_back_w", "act", "act_back", "gate", "gate_back", "softcap", "softcap_back", "softmax", "softmax_back", "rope_table", "rope", "reshape", "permute", "columns", "columns_back", "rows", "rows_back",
 	"zeros", "set_rows", "attention", "attention_back", "part", "cross_entropy", "cross_entropy_back", "sum_to", "dropout", "accumulate", "adamw", "square_sum", "add_dot", "clip", "top_k"}
 
 func (o Op) String() string { return opNames[o] }
