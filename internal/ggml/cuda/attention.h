@@ -204,6 +204,10 @@ static inline int lg_device(cudaDeviceAttr attribute) {
 	return value;
 }
 
+// Up to LG_FEW queries of a sequence are computed in float32 with the keys split over blocks; scratch may be null (one block for all keys).
+enum { LG_FEW = 16 };
+void lg_attention_few_queries(cudaStream_t s, lg_attn a, int sequences, const ggml_tensor *scratch);
+
 // lg_attention_tiles launches the forward pass over tiles of queries, on tensor cores when compute says so and the operands allow it.
 void lg_attention_tiles(cudaStream_t s, const lg_attn &a, int sequences, int compute);
 bool lg_on_tensor_cores(const lg_attn &a, int compute);

@@ -37,7 +37,12 @@ func order(reverse bool) []string {
 }
 
 func TestEmulator(t *testing.T) {
-	program := build(t, []string{"-O1"}, append(emulator, "testdata/selftest.cu")...)
+	t.Run("native", func(t *testing.T) { testEmulator(t) })
+	t.Run("portable", func(t *testing.T) { testEmulator(t, "-DLITGPT_EMULATE_PORTABLE") })
+}
+
+func testEmulator(t *testing.T, flags ...string) {
+	program := build(t, append(flags, "-O1"), append(emulator, "testdata/selftest.cu")...)
 	tests := []struct {
 		name string
 		want string // of the output; "ok" when all is well

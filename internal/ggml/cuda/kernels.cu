@@ -1,19 +1,6 @@
-// Norms, activations, positions, losses and the optimizer on the GPU. Every sum
-// has one order, whatever runs when, so results are the same bits on every run.
+// Positions, losses and the optimizer on the GPU. Every sum has one order, whatever
+// runs when, so results are the same bits on every run.
 #include "kernels.cuh"
-
-// sum_block adds x over the threads of a block of BLOCK; every thread gets the sum.
-template <class X>
-__device__ X sum_block(X x) {
-	__shared__ X part[BLOCK / 32];
-	for (int o = 16; o > 0; o >>= 1) x += __shfl_xor_sync(0xffffffffu, x, o);
-	__syncthreads(); // part may still be read by an earlier sum
-	if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
-	__syncthreads();
-	x = 0;
-	for (int i = 0; i < BLOCK / 32; i++) x += part[i];
-	return x;
-}
 
 __device__ float max_block(float x) {
 	__shared__ float part[BLOCK / 32];
@@ -24,99 +11,6 @@ __device__ float max_block(float x) {
 	x = part[0];
 	for (int i = 1; i < BLOCK / 32; i++) x = fmaxf(x, part[i]);
 	return x;
-}
-
-__device__ float rstd_row(const float *x, int64_t c, float eps) {
-	float t = 0;
-	for (int64_t i = threadIdx.x; i < c; i += BLOCK) t += x[i] * x[i];
-	return 1.0f / sqrtf(sum_block(t) / (float)c + eps);
-}
-
-__global__ void rms_norm(float *y, const float *x, const float *w, int64_t c, float eps) {
-	x += blockIdx.x * c;
-	y += blockIdx.x * c;
-	float s = rstd_row(x, c, eps);
-	for (int64_t i = threadIdx.x; i < c; i += BLOCK) y[i] = x[i] * s * w[i];
-}
-LG_LAUNCHER(lg_cuda_rms_norm) {
-	int64_t c = dst->ne[0];
-	LAUNCH(rms_norm, (unsigned)(elements(dst) / c), BLOCK, 0, s, out(dst), f32(dst->src[0]), f32(dst->src[1]), c, p->f[0]);
-}
-
-__global__ void rms_norm_back(float *dx, const float *x, const float *w, const float *dy, int64_t c, float eps) {
-	x += blockIdx.x * c;
-	dy += blockIdx.x * c;
-	dx += blockIdx.x * c;
-	float s = rstd_row(x, c, eps), dot = 0;
-	for (int64_t i = threadIdx.x; i < c; i += BLOCK) dot += x[i] * dy[i] * w[i];
-	float k = sum_block(dot) * s * s * s / (float)c;
-	for (int64_t i = threadIdx.x; i < c; i += BLOCK) dx[i] = s * w[i] * dy[i] - k * x[i];
-}
-LG_LAUNCHER(lg_cuda_rms_norm_back) {
-	int64_t c = dst->ne[0];
-	LAUNCH(rms_norm_back, (unsigned)(elements(dst) / c), BLOCK, 0, s, out(dst), f32(dst->src[0]), f32(dst->src[1]), f32(dst->src[2]), c, p->f[0]);
-}
-
-// The columns' sums go in two steps, over parts of the rows and then over the parts; how many follows from the number of rows alone.
-static inline int column_parts(int64_t n) { return n >= 1024 ? 64 : (int)((n + 15) / 16); }
-
-__global__ void row_rstd(float *s, const float *x, int64_t c, float eps) {
-	float t = rstd_row(x + blockIdx.x * c, c, eps);
-	if (threadIdx.x == 0) s[blockIdx.x] = t;
-}
-__global__ void rms_norm_back_w_part(float *part, const float *s, const float *x, const float *dy, int64_t n, int64_t c) {
-	int64_t i = blockIdx.x * (int64_t)BLOCK + threadIdx.x, from = n * blockIdx.y / gridDim.y, to = n * (blockIdx.y + 1) / gridDim.y;
-	if (i >= c) return;
-	float t = 0;
-	for (int64_t k = from; k < to; k++) t += x[k * c + i] * s[k] * dy[k * c + i];
-	part[blockIdx.y * c + i] = t;
-}
-__global__ void sum_part_columns(float *y, const float *part, int64_t parts, int64_t c) {
-	int64_t i = blockIdx.x * (int64_t)BLOCK + threadIdx.x;
-	if (i >= c) return;
-	float t = 0;
-	for (int64_t k = 0; k < parts; k++) t += part[k * c + i];
-	y[i] = t;
-}
-LG_SCRATCH_SIZE(lg_cuda_rms_norm_back_w_scratch) {
-	(void)p;
-	int64_t c = src[0]->ne[0];
-	return elements(src[0]) / c + column_parts(elements(src[0]) / c) * c;
-}
-// src: x (N, C), dy (N, C), scratch.
-LG_LAUNCHER(lg_cuda_rms_norm_back_w) {
-	int64_t c = dst->ne[0], n = elements(dst->src[0]) / c;
-	const int parts = column_parts(n);
-	float *rstd = out(dst->src[2]), *part = rstd + n;
-	LAUNCH(row_rstd, (unsigned)n, BLOCK, 0, s, rstd, f32(dst->src[0]), c, p->f[0]);
-	LAUNCH(rms_norm_back_w_part, dim3(blocks(c, BLOCK), parts), BLOCK, 0, s, part, (const float *)rstd, f32(dst->src[0]), f32(dst->src[1]), n, c);
-	LAUNCH(sum_part_columns, blocks(c, BLOCK), BLOCK, 0, s, out(dst), (const float *)part, (int64_t)parts, c);
-}
-
-#define FOR_ELEMENTS(i, n) for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < (n); i += (int64_t)gridDim.x * blockDim.x)
-// A grid for n elements, several to a thread when there are very many.
-static inline unsigned grid(int64_t n) {
-	unsigned b = blocks(n, BLOCK);
-	return b < 1 ? 1 : b > 65536 ? 65536 : b;
-}
-
-__device__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
-
-__global__ void swiglu(float *y, const float *g, const float *u, int64_t n) {
-	FOR_ELEMENTS(i, n) y[i] = g[i] * sigmoid(g[i]) * u[i];
-}
-LG_LAUNCHER(lg_cuda_swiglu) {
-	LAUNCH(swiglu, grid(elements(dst)), BLOCK, 0, s, out(dst), f32(dst->src[0]), f32(dst->src[1]), elements(dst));
-}
-
-__global__ void swiglu_back_gate(float *y, const float *g, const float *u, const float *d, int64_t n) {
-	FOR_ELEMENTS(i, n) {
-		float t = sigmoid(g[i]);
-		y[i] = d[i] * u[i] * t * (1.0f + g[i] * (1.0f - t));
-	}
-}
-LG_LAUNCHER(lg_cuda_swiglu_back_gate) {
-	LAUNCH(swiglu_back_gate, grid(elements(dst)), BLOCK, 0, s, out(dst), f32(dst->src[0]), f32(dst->src[1]), f32(dst->src[2]), elements(dst));
 }
 
 __global__ void rope_table(float *t, const int32_t *pos, const float *freq, int64_t half, int64_t n, float scale) {
@@ -152,6 +46,23 @@ __global__ void rope(float *y, const float *x, const float *t, int64_t d, int64_
 LG_LAUNCHER(lg_cuda_rope) {
 	int64_t d = dst->ne[0], h = dst->ne[1], n = dst->ne[2], half = dst->src[1]->ne[1];
 	LAUNCH(rope, grid(n * h * (d - half)), BLOCK, 0, s, out(dst), f32(dst->src[0]), f32(dst->src[1]), d, h, half, n, p->i[0] ? -1.0f : 1.0f);
+}
+
+// A part of the columns, and its adjoint; see columns and columns_back of the CPU.
+__global__ void columns(float *y, const float *x, int64_t from, int64_t c, int64_t n, int64_t total) {
+	FOR_ELEMENTS(i, total) y[i] = x[i / n * c + from + i % n];
+}
+LG_LAUNCHER(lg_cuda_columns) {
+	LAUNCH(columns, grid(elements(dst)), BLOCK, 0, s, out(dst), f32(dst->src[0]), p->i[0], dst->src[0]->ne[0], dst->ne[0], elements(dst));
+}
+__global__ void columns_back(float *dx, const float *dy, int64_t from, int64_t c, int64_t n, int64_t total) {
+	FOR_ELEMENTS(i, total) {
+		int64_t col = i % c - from;
+		dx[i] = col >= 0 && col < n ? dy[i / c * n + col] : 0;
+	}
+}
+LG_LAUNCHER(lg_cuda_columns_back) {
+	LAUNCH(columns_back, grid(elements(dst)), BLOCK, 0, s, out(dst), f32(dst->src[0]), p->i[0], dst->ne[0], dst->src[0]->ne[0], elements(dst));
 }
 
 // The block of the first token with an id sums the rows of all of them, in order.

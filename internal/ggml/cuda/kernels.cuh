@@ -1,5 +1,5 @@
 // The launchers of our kernels: each computes dst from dst->src, on stream s.
-// What an operation means, and p's fields, is said at the CPU's in ../kernels.cpp;
+// What an operation means, and p's fields, is said at the CPU's (../*.cpp);
 // where scratch memory is needed it is the last operand.
 #pragma once
 #include "launch.h"
@@ -17,12 +17,41 @@ static inline const float *f32(const ggml_tensor *t) { return (const float *)t->
 static inline const int32_t *i32(const ggml_tensor *t) { return (const int32_t *)t->data; }
 static inline float *out(const ggml_tensor *t) { return (float *)t->data; }
 
+// sum_block adds x over the threads of a block of BLOCK; every thread gets the sum.
+template <class X>
+static __device__ X sum_block(X x) {
+	__shared__ X part[BLOCK / 32];
+	for (int o = 16; o > 0; o >>= 1) x += __shfl_xor_sync(0xffffffffu, x, o);
+	__syncthreads(); // part may still be read by an earlier sum
+	if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
+	__syncthreads();
+	x = 0;
+	for (int i = 0; i < BLOCK / 32; i++) x += part[i];
+	return x;
+}
+
+#define FOR_ELEMENTS(i, n) for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < (n); i += (int64_t)gridDim.x * blockDim.x)
+// A grid for n elements, several to a thread when there are very many.
+static inline unsigned grid(int64_t n) {
+	unsigned b = blocks(n, BLOCK);
+	return b < 1 ? 1 : b > 65536 ? 65536 : b;
+}
+
 #define LG_LAUNCHER(name) extern "C" void name(cudaStream_t s, const ggml_tensor *dst, const lg_params *p)
 LG_LAUNCHER(lg_cuda_rms_norm);
 LG_LAUNCHER(lg_cuda_rms_norm_back);
 LG_LAUNCHER(lg_cuda_rms_norm_back_w);
-LG_LAUNCHER(lg_cuda_swiglu);
-LG_LAUNCHER(lg_cuda_swiglu_back_gate);
+LG_LAUNCHER(lg_cuda_layer_norm);
+LG_LAUNCHER(lg_cuda_layer_norm_back);
+LG_LAUNCHER(lg_cuda_layer_norm_back_w);
+LG_LAUNCHER(lg_cuda_act);
+LG_LAUNCHER(lg_cuda_act_back);
+LG_LAUNCHER(lg_cuda_gate);
+LG_LAUNCHER(lg_cuda_gate_back);
+LG_LAUNCHER(lg_cuda_softcap);
+LG_LAUNCHER(lg_cuda_softcap_back);
+LG_LAUNCHER(lg_cuda_columns);
+LG_LAUNCHER(lg_cuda_columns_back);
 LG_LAUNCHER(lg_cuda_rope_table);
 LG_LAUNCHER(lg_cuda_rope);
 LG_LAUNCHER(lg_cuda_rows_back);
@@ -44,6 +73,7 @@ LG_LAUNCHER(lg_cuda_topk);
 
 #define LG_SCRATCH_SIZE(name) extern "C" int64_t name(const ggml_tensor *const *src, const lg_params *p)
 LG_SCRATCH_SIZE(lg_cuda_rms_norm_back_w_scratch);
+LG_SCRATCH_SIZE(lg_cuda_layer_norm_back_w_scratch);
 LG_SCRATCH_SIZE(lg_cuda_attention_scratch);
 LG_SCRATCH_SIZE(lg_cuda_attention_back_scratch);
 LG_SCRATCH_SIZE(lg_cuda_sum_scratch); // of square_sum and add_dot

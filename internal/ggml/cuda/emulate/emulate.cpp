@@ -1,13 +1,10 @@
-// The emulator's threads: fibers with stacks of their own, switched by
-// _setjmp/_longjmp (no system call, no signal; ucontext only makes a fiber's first
-// frame). A thread that reaches no barrier runs to its end without a switch: the
-// fiber that ran it takes the next one.
-#undef _FORTIFY_SOURCE // its longjmp refuses to change stacks
+// The emulator's threads: fibers with stacks of their own (context.h), switched
+// without a system call or signal. A thread that reaches no barrier runs to its end
+// without a switch: the fiber that ran it takes the next one.
+#include "context.h"
 #include "emulate.h"
 #include <mutex>
-#include <setjmp.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <vector>
 
 uint3 threadIdx, blockIdx;
@@ -21,9 +18,7 @@ const size_t kStack = 256 << 10, kGuard = 64 << 10; // only touched pages take m
 const size_t kShared = 227 << 10;
 
 struct fiber {
-	jmp_buf at;
-	ucontext_t first;
-	bool started;
+	context at;
 };
 enum state { NEW, RUNNING, READY, AT_BARRIER, IN_COLLECTIVE, DONE };
 struct thread {
@@ -39,18 +34,34 @@ struct thread {
 std::mutex one_launch; // threadIdx and static shared memory exist once
 thread threads[kThreads];
 thread *current;
-jmp_buf scheduler;
+context scheduler;
 std::vector<fiber *> idle;
-fiber *resumed;
+fiber *entering;                   // the fiber that begins
 int count, next_thread, done;
+int warp_from, warp_to, warp_next; // the warp whose ready lanes run, and how far they have
 bool backwards;
 thread_function body;
-const void *context;
+const void *arguments;
 const char *kernel_name = "";
 alignas(128) unsigned char dynamic_shared[kShared];
 
-void fiber_main(unsigned hi, unsigned lo) {
-	fiber *self = (fiber *)((uintptr_t)hi << 32 | lo);
+// leave goes on with the next ready lane of the warp, or with the scheduler.
+void leave(fiber *self) {
+	while (warp_next < warp_to) {
+		int i = warp_next++;
+		thread *t = &threads[backwards ? warp_from + warp_to - 1 - i : i];
+		if (t->st != READY) continue;
+		t->st = RUNNING;
+		current = t;
+		threadIdx = t->index;
+		if (t->f != self) change(self->at, t->f->at);
+		return;
+	}
+	change(self->at, scheduler);
+}
+
+void fiber_main() {
+	fiber *self = entering;
 	for (;;) {
 		while (next_thread != count) {
 			int i = next_thread++;
@@ -59,12 +70,12 @@ void fiber_main(unsigned hi, unsigned lo) {
 			t->f = self;
 			t->st = RUNNING;
 			threadIdx = t->index;
-			body(context);
+			body(arguments);
 			current->st = DONE;
 			done++;
 		}
 		idle.push_back(self);
-		if (!_setjmp(self->at)) _longjmp(scheduler, 1);
+		leave(self);
 	}
 }
 
@@ -76,43 +87,31 @@ fiber *take_fiber() {
 	}
 	fiber *f = new fiber();
 	char *stack = (char *)mmap(nullptr, kGuard + kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (stack == MAP_FAILED || mprotect(stack, kGuard, PROT_NONE) || getcontext(&f->first)) {
+	if (stack == MAP_FAILED || mprotect(stack, kGuard, PROT_NONE)) {
 		perror("litgpt emulator: a fiber's stack");
 		abort();
 	}
-	f->first.uc_stack.ss_sp = stack + kGuard;
-	f->first.uc_stack.ss_size = kStack;
-	f->first.uc_link = nullptr;
-	makecontext(&f->first, (void (*)())fiber_main, 2, (unsigned)((uintptr_t)f >> 32), (unsigned)(uintptr_t)f);
+	make(f->at, stack + kGuard, kStack, fiber_main);
 	return f;
 }
 
-// resume returns when the fiber waits or has no more threads to run.
-void __attribute__((noinline)) resume(fiber *f) {
-	resumed = f; // no local variable lives across _setjmp
-	if (_setjmp(scheduler)) return;
-	if (resumed->started) _longjmp(resumed->at, 1);
-	resumed->started = true;
-	setcontext(&resumed->first);
-}
-
-void __attribute__((noinline)) suspend() {
-	fiber *f = current->f;
-	if (!_setjmp(f->at)) _longjmp(scheduler, 1);
+// run_lanes lets the ready lanes of a warp go on, each until it waits or ends; false when there was none.
+bool run_lanes(int from, int to) {
+	int i = from;
+	while (i < to && threads[backwards ? from + to - 1 - i : i].st != READY) i++;
+	if (i == to) return false;
+	thread *t = &threads[backwards ? from + to - 1 - i : i];
+	warp_from = from, warp_to = to, warp_next = i + 1;
+	t->st = RUNNING;
+	current = t;
+	threadIdx = t->index;
+	change(scheduler, t->f->at);
+	return true;
 }
 
 // step_warp runs the lanes that can go on, then completes the collectives that all their lanes have reached; false when there was nothing to do.
 bool step_warp(int from, int to) {
-	bool moved = false;
-	for (int i = from; i < to; i++) {
-		thread *t = &threads[backwards ? from + to - 1 - i : i];
-		if (t->st != READY) continue;
-		t->st = RUNNING;
-		current = t;
-		threadIdx = t->index;
-		resume(t->f);
-		moved = true;
-	}
+	bool moved = run_lanes(from, to);
 	for (int i = from; i < to; i++) {
 		thread *t = &threads[i];
 		if (t->st != IN_COLLECTIVE) continue;
@@ -140,7 +139,11 @@ bool step_warp(int from, int to) {
 void run_block() {
 	next_thread = done = 0;
 	for (int i = 0; i < count; i++) threads[i].st = NEW;
-	while (next_thread != count) resume(take_fiber());
+	warp_next = warp_to = 0;
+	while (next_thread != count) {
+		entering = take_fiber();
+		change(scheduler, entering->at);
+	}
 	while (done != count) {
 		bool moved = false;
 		int warps = (count + 31) / 32;
@@ -174,7 +177,7 @@ int lane() { return (int)(current - threads) % 32; }
 void sync_block(int line) {
 	current->st = AT_BARRIER;
 	current->line = line;
-	suspend();
+	leave(current->f);
 }
 
 void collective(unsigned mask, gather_function gather, void *arguments) {
@@ -183,7 +186,7 @@ void collective(unsigned mask, gather_function gather, void *arguments) {
 	current->mask = mask;
 	current->gather = gather;
 	current->arguments = arguments;
-	suspend();
+	leave(current->f);
 }
 
 void sync_warp(unsigned mask) { collective(mask, nullptr, nullptr); }
@@ -222,13 +225,13 @@ unsigned ballot(unsigned mask, bool predicate) {
 	return (unsigned)s.out;
 }
 
-void run(const char *name, dim3 grid, dim3 block, size_t shared_bytes, thread_function thread, const void *arguments) {
+void run(const char *name, dim3 grid, dim3 block, size_t shared_bytes, thread_function thread, const void *kernel_and_arguments) {
 	std::lock_guard<std::mutex> lock(one_launch);
 	const char *order = getenv("LITGPT_EMULATE_REVERSE");
 	backwards = order && order[0] == '1';
 	kernel_name = name;
 	body = thread;
-	context = arguments;
+	arguments = kernel_and_arguments;
 	gridDim = grid;
 	blockDim = block;
 	count = (int)(block.x * block.y * block.z);

@@ -55,7 +55,7 @@ void submit(cudaStream_t stream, std::function<void()> work);
 bool capturing(cudaStream_t stream);
 // launchable is false, and the last error set, for a launch that a GPU would refuse.
 bool launchable(const char *name, const void *kernel, dim3 grid, dim3 block, size_t shared_bytes);
-void run(const char *name, dim3 grid, dim3 block, size_t shared_bytes, thread_function thread, const void *context);
+void run(const char *name, dim3 grid, dim3 block, size_t shared_bytes, thread_function thread, const void *kernel_and_arguments);
 unsigned char *shared();
 [[noreturn]] void misuse(const char *what);
 
