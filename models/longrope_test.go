@@ -63,6 +63,32 @@ func TestLongRoPEGeneration(t *testing.T) {
 		})
 	}
 
+	// Reading again takes memory beside the decoding graph, which is planned.
+	for _, n := range [][2]int{{8, 5}, {15, 12}, {30, 4}} {
+		dev := openCPU(t)
+		plan := dev.Plan()
+		var peaks [2][]tensor.Use
+		for i, dev := range []*tensor.Device{plan, dev} {
+			e := generate.New(dev, fixture{dir: f.dir, dev: dev}.load(t, "config.json", true), tensor.F32)
+			if dev == plan {
+				if err := e.Plan(n[0], n[1]); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				for _, err := range e.Generate(t.Context(), generate.Request{Prompt: text[:n[0]], MaxTokens: n[1], Sampler: sample.New(sample.Config{})}) {
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			peaks[i] = dev.Peak()
+			e.Close()
+		}
+		if !slices.Equal(peaks[0], peaks[1]) {
+			t.Errorf("%v: planned were\n%+v, the request took\n%+v", n, peaks[0], peaks[1])
+		}
+	}
+
 	// The two rotations differ: otherwise all of the above could not fail.
 	short, long := logits(t, dev, m, [][]int32{text[:20]}), logits(t, dev, m, [][]int32{text[:21]})
 	if d := distance(long[:len(short)], short); d < 1e-2 {

@@ -20,7 +20,10 @@ import (
 // short factors, a longer one by the long factors from its first token on, as in
 // transformers: in training by the length of the batch, padding included; in
 // generation by the length so far. The token that makes a sequence long makes what
-// the cache holds of it wrong: it is read again once ([Dims].Original).
+// the cache holds of it wrong: it is read again once ([Dims].Original), and the text
+// is that of a model without a cache. (So did transformers 4; the cached generate of
+// 5.14.1 forgets what comes before that token, and its text differs from its own
+// without a cache.)
 //
 // In the comments N is the number of tokens in the batch, C the hidden size, H and
 // Hkv the query and key/value heads, D the head size, F the MLP's size.
