@@ -84,3 +84,37 @@ func TestOldPythia(t *testing.T) {
 		}
 	}
 }
+
+// TestSuperfluousHead loads checkpoints that store a tied head all the same, as Falcon 7B does.
+func TestSuperfluousHead(t *testing.T) {
+	dev := openCPU(t)
+	for name, embed := range map[string]string{"falcon-7b": "transformer.word_embeddings.weight", "gptneox-sequential": "gpt_neox.embed_in.weight", "phi3-odd": "model.embed_tokens.weight"} {
+		f := fixture{dir: filepath.Join(own, name), required: true, dev: dev}
+		src, err := safetensors.OpenDir(f.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { src.Close() })
+		head, ok := src.Tensor(embed)
+		if !ok {
+			t.Fatalf("%s has no %s", name, embed)
+		}
+		other := head
+		other.Data = slices.Clone(head.Data)
+		other.Data[5] ^= 1
+		key := "lm_head.weight"
+		if name == "gptneox-sequential" {
+			key = "embed_out.weight"
+		}
+		for want, tensor := range map[string]safetensors.Tensor{"": head, key + " differs from " + embed: other} {
+			m, err := models.New(f.read(t, "config.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = checkpoint.Load(dev, m, oldPythia{src, map[string]safetensors.Tensor{key: tensor}, false}, checkpoint.Options{})
+			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: got %v, want %q", name, err, want)
+			}
+		}
+	}
+}
