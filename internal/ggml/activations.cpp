@@ -50,10 +50,10 @@ struct gelu_tanh {
 	static vf twice(vf x) { return 1.5957691216057308f * x * (1.0f + 0.044715f * x * x); }
 	static vf value(vf x) { return x * vsigmoid(twice(x)); }
 	static vf slope(vf x) {
-		vf s = vsigmoid(twice(x));
+		vf e = vexp(-twice(x)), s = 1.0f / (1.0f + e);
 		x = x > 12.0f ? vset(12.0f) : x; // s·(1−s) is 0 there; x³ must not become infinite beside it
 		x = x < -12.0f ? vset(-12.0f) : x;
-		return s + x * s * (1.0f - s) * 1.5957691216057308f * (1.0f + 3 * 0.044715f * x * x);
+		return s + x * s * (e * s) * 1.5957691216057308f * (1.0f + 3 * 0.044715f * x * x);
 	}
 };
 

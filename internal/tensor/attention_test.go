@@ -38,6 +38,9 @@ func attentionCases() (cases []opCase) {
 				}
 				sequences, heads, kv := 1+i%3, []int{1, 4, 6, 2}[i], []int{1, 2, 3, 1}[i]
 				a := Attn{Scale: 1 / math.Sqrt(float64(d)), Sequences: sequences}
+				if (k+i+n)%2 == 0 {
+					a.Softcap = 1.5 // of scores of about 1, which it changes much
+				}
 				cases = append(cases, opCase{op: OpAttention, build: func(b *bench) {
 					b.in(sequences*n, heads, d).Attention(b.in(sequences*n, kv, d), b.in(sequences*n, kv, d), b.pattern(k, sequences, n), a)
 				}}, opCase{op: OpAttentionBack, build: func(b *bench) {
@@ -69,6 +72,7 @@ func attentionCases() (cases []opCase) {
 					}
 				}
 				b.in(sequences*n, 6, dim).Attention(cache(), cache(), b.spans(spans), Attn{Scale: 0.2, Sequences: sequences})
+				b.in(sequences*n, 6, dim).Attention(cache(), cache(), b.spans(spans), Attn{Scale: 0.2, Sequences: sequences, Softcap: 0.5})
 			}})
 		}
 	}
@@ -111,12 +115,13 @@ func TestAttentionReadsExactly(t *testing.T) {
 // The fused operation and the product, softmax and product that it stands for give the same.
 func TestAttentionUnfused(t *testing.T) {
 	for k, p := range patterns {
-		for _, n := range []int{1, 17, 70} {
-			t.Run(fmt.Sprintf("%s/%d", p.name, n), func(t *testing.T) {
+		for i, n := range []int{1, 17, 70, 70} {
+			limit := float64(i % 2 * 2) // the soft cap
+			t.Run(fmt.Sprintf("%s/%d/%g", p.name, n, limit), func(t *testing.T) {
 				const heads, kv, d = 6, 2, 24
 				b := newBench(t, open(t, 2))
 				q, keys, values := b.in(n, heads, d), b.in(n, kv, d), b.in(n, kv, d)
-				fused := q.Attention(keys, values, b.pattern(k, 1, n), Attn{Scale: 0.25, Sequences: 1})
+				fused := q.Attention(keys, values, b.pattern(k, 1, n), Attn{Scale: 0.25, Sequences: 1, Softcap: limit})
 				mask := make([]float32, n*n)
 				for i := range n {
 					from, to := p.span(0, i, n)
@@ -127,7 +132,11 @@ func TestAttentionUnfused(t *testing.T) {
 					}
 				}
 				scores := q.Permute(1, 0, 2).MatMulT(keys.Permute(1, 0, 2)) // (H, N, N)
-				probs := scores.Softmax(0.25, b.g.Floats(n, n).SetFloats(mask))
+				scores = scores.Scale(0.25)
+				if limit != 0 {
+					scores = scores.Softcap(limit)
+				}
+				probs := scores.Softmax(1, b.g.Floats(n, n).SetFloats(mask))
 				plain := probs.MatMul(values.Permute(1, 0, 2)).Permute(1, 0, 2).Reshape(n, heads*d)
 				b.run(fused, plain)
 				near(t, "fused", fused.Values(), wide(plain.Values()), 2e-6)

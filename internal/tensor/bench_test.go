@@ -238,6 +238,22 @@ func BenchmarkElementwise(b *testing.B) {
 		{"SwiGLUBackward", 16 * n * hidden, func(g *Graph) *Tensor {
 			return randomInput(g, n, hidden).GateBackward(SiLU, randomInput(g, n, hidden), randomInput(g, n, hidden))
 		}},
+		{"LayerNorm", 8 * n * c, func(g *Graph) *Tensor {
+			return randomInput(g, n, c).LayerNorm(randomInput(g, c), randomInput(g, c), 1e-5)
+		}},
+		{"LayerNormBackward", 12 * n * c, func(g *Graph) *Tensor {
+			return randomInput(g, n, c).LayerNormBackward(randomInput(g, c), randomInput(g, n, c), 1e-5)
+		}},
+		{"GateGELU", 12 * n * hidden, func(g *Graph) *Tensor {
+			return randomInput(g, n, hidden).Gate(GELU, randomInput(g, n, hidden))
+		}},
+		{"GateGELUTanh", 12 * n * hidden, func(g *Graph) *Tensor {
+			return randomInput(g, n, hidden).Gate(GELUTanh, randomInput(g, n, hidden))
+		}},
+		{"GateGELUTanhBackward", 16 * n * hidden, func(g *Graph) *Tensor {
+			return randomInput(g, n, hidden).GateBackward(GELUTanh, randomInput(g, n, hidden), randomInput(g, n, hidden))
+		}},
+		{"Softcap", 8 * rows * vocab, func(g *Graph) *Tensor { return randomInput(g, rows, vocab).Softcap(30) }},
 		{"RoPE", 8 * n * c, func(g *Graph) *Tensor { // the table, which serves all layers, is made by the same run
 			return randomInput(g, n, heads, dim).RoPE(positions(g), rope)
 		}},

@@ -3,6 +3,7 @@ package tensor
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -173,6 +174,49 @@ func TestExp(t *testing.T) {
 	}
 }
 
+// The activations over all that a float32 can be: within 1e-6 of what they are near 0, to a few units of float32
+// beyond, and with slopes that stay numbers where squares and cubes of x are infinite.
+func TestActivations(t *testing.T) {
+	const n, c = 3000, 17 // the vectors and the rest of a row
+	x := make([]float32, 0, n*c)
+	for i := range n * c / 2 {
+		x = append(x, float32(i)/(n*c/2)*40-20)
+	}
+	for len(x) < n*c {
+		i := len(x) - n*c/2
+		v := float32(math.Pow(10, float64(i%77)-38)) // 1e-38 … 1e38
+		x = append(x, map[bool]float32{true: v, false: -v}[i%2 == 0])
+	}
+	for a := range activations {
+		a, want := Activation(a), activationReferences[a]
+		t.Run(a.String(), func(t *testing.T) {
+			b := newBench(t, open(t, 1))
+			in := b.g.Floats(n, c).SetFloats(x)
+			one := b.g.Floats(n, c).SetFloats(slices.Repeat([]float32{1}, n*c))
+			y, dx := in.Act(a), in.ActBackward(a, one)
+			b.run(y, dx)
+			for i, got := range y.Values() {
+				x := float64(x[i])
+				if x < -1e30 {
+					continue // the smallest sigmoid times that: SiLU's is −0.4 here, as it always was
+				}
+				if d, w := math.Abs(float64(got)-want.value(x)), math.Abs(want.value(x)); !(d <= 1e-6*min(1, math.Abs(x)) || d <= 4e-7*w) {
+					t.Fatalf("%v(%g): got %g, want %g", a, x, got, want.value(x))
+				}
+			}
+			for i, got := range dx.Values() {
+				if math.Abs(float64(x[i])) > 1e30 {
+					continue
+				}
+				w := want.slope(math.Max(-30, math.Min(30, float64(x[i])))) // the reference's own squares become infinite
+				if d := math.Abs(float64(got) - w); !(d <= 1.5e-6) {
+					t.Fatalf("slope of %v at %g: got %g, want %g", a, x[i], got, w)
+				}
+			}
+		})
+	}
+}
+
 // What is not a number stays so, and does not spread to other rows; −Inf is a masked logit.
 func TestNotANumber(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
@@ -190,10 +234,11 @@ func TestNotANumber(t *testing.T) {
 			b := newBench(t, open(t, 1))
 			in := b.g.Floats(3, c).SetFloats(row(at, x))
 			gate := in.SwiGLU(b.in(3, c))
+			more := []*Tensor{in.Act(GELU), in.Act(GELUTanh), in.Act(ReLU), in.Softcap(30), in.LayerNorm(b.in(c), nil, 1e-5)}
 			loss := in.CrossEntropy(b.g.Ints(3).SetInts([]int32{1, 1, 1}))
 			soft := in.Softmax(1, nil)
 			norm := in.RMSNorm(b.in(c), 1e-5)
-			b.run(gate, loss, soft, norm)
+			b.run(append(more, gate, loss, soft, norm)...)
 			finite := func(v ...float32) bool {
 				for _, x := range v {
 					if x != x || math.IsInf(float64(x), 0) {
@@ -205,6 +250,15 @@ func TestNotANumber(t *testing.T) {
 			l, s, n, g := loss.Values(), soft.Values(), norm.Values(), gate.Values()
 			if !finite(l[0], l[2]) || !finite(s[:c]...) || !finite(s[2*c:]...) || !finite(n[:c]...) || !finite(n[2*c:]...) || !finite(g[:c]...) || !finite(g[2*c:]...) {
 				t.Errorf("%g at %d spread to other rows", x, at)
+			}
+			for _, y := range more {
+				v := y.Values()
+				if !finite(v[:c]...) || !finite(v[2*c:]...) {
+					t.Errorf("%g at %d spread to other rows by %v", x, at, y.Op)
+				}
+				if x != x && v[c+at] == v[c+at] {
+					t.Errorf("%v of NaN at %d is %g", y.Op, at, v[c+at])
+				}
 			}
 			if x == -inf {
 				if !finite(l[1]) || s[c+at] != 0 {

@@ -242,7 +242,7 @@ var references = map[Op]reference{
 	OpAttentionBack: func(t *Tensor, s [][]float64) []float64 {
 		grad := make([]float64, t.Numel())
 		dq, dk, dv := grad[:len(s[0])], grad[len(s[0]):len(s[0])+len(s[1])], grad[len(s[0])+len(s[1]):]
-		scale := t.Attr.(Attn).Scale
+		a := t.Attr.(Attn)
 		heads(t, s, func(q, kv, from, d int, p []float64) {
 			dp, dot := make([]float64, len(p)), 0.0
 			for j := range p {
@@ -252,7 +252,14 @@ var references = map[Op]reference{
 				dot += p[j] * dp[j]
 			}
 			for j := range p {
-				ds := scale * p[j] * (dp[j] - dot)
+				ds := a.Scale * p[j] * (dp[j] - dot)
+				if a.Softcap != 0 { // d/dx of c·tanh(x/c)
+					score := 0.0
+					for i := range d {
+						score += a.Scale * s[0][q+i] * s[1][kv+j*stride(t)+i]
+					}
+					ds /= math.Pow(math.Cosh(score/a.Softcap), 2)
+				}
 				for i := range d {
 					at := kv + j*stride(t) + i
 					dq[q+i] += ds * s[1][at]

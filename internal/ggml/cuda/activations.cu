@@ -17,9 +17,9 @@ template <int A> static __device__ __forceinline__ float act_slope(float x) {
 	}
 	if (A == LG_GELU) return 0.5f * erfcf(-0.7071067811865476f * x) + x * 0.3989422804014327f * expf(-0.5f * x * x);
 	if (A == LG_GELU_TANH) {
-		float s = sigmoid(1.5957691216057308f * x * (1.0f + 0.044715f * x * x));
+		float e = expf(fminf(-1.5957691216057308f * x * (1.0f + 0.044715f * x * x), 80.0f)), s = 1.0f / (1.0f + e); // e·s is 1−s
 		x = x > 12.0f ? 12.0f : x < -12.0f ? -12.0f : x;
-		return s + x * s * (1.0f - s) * 1.5957691216057308f * (1.0f + 3 * 0.044715f * x * x);
+		return s + x * s * (e * s) * 1.5957691216057308f * (1.0f + 3 * 0.044715f * x * x);
 	}
 	return x > 0 ? 1.0f : x * 0.0f;
 }

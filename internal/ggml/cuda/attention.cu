@@ -48,6 +48,11 @@ template <int DT, int BM, int BN> __global__ void __launch_bounds__(256, 2) lg_a
 				for (int j = 0; j < RN; j++) s[i][j] += q.x * kk[j].x + q.y * kk[j].y + q.z * kk[j].z + q.w * kk[j].w;
 			}
 		}
+		if (a.cap != 0)
+#pragma unroll
+			for (int i = 0; i < RM; i++)
+#pragma unroll
+				for (int j = 0; j < RN; j++) s[i][j] = tanhf(s[i][j] * a.cap);
 #pragma unroll
 		for (int i = 0; i < RM; i++) {
 			float top = m[i];
@@ -160,6 +165,13 @@ template <class T, int DT, int BN, int MT> __global__ void __launch_bounds__(128
 				for (int r = 0; r < MT; r++) lg_mma<T>(s[r][2 * c], qf[r], kf), lg_mma<T>(s[r][2 * c + 1], qf[r], kf + 2);
 			}
 		}
+		if (a.cap != 0)
+#pragma unroll
+			for (int r = 0; r < MT; r++)
+#pragma unroll
+				for (int c = 0; c < BN / 8; c++)
+#pragma unroll
+					for (int i = 0; i < 4; i++) s[r][c][i] = lg_tanh_approx(s[r][c][i] * a.cap);
 		const bool masked = j0 < mine.all_lo || j0 + BN > mine.all_hi;
 #pragma unroll
 		for (int r = 0; r < MT; r++)
@@ -267,7 +279,7 @@ void lg_attention_tiles(cudaStream_t s, const lg_attn &a, int sequences, int com
 	else simt<256, 32, 16>(s, a, sequences);
 }
 
-// y (N, H·D) = softmax(f[0]·q·kᵀ)·v. src: q (N, H, D) F32; k, v (S, Hkv, D) of one type: F32, F16, BF16 or Q8_0; spans (N, 2) I32;
+// y (N, H·D) = softmax(cap(f[0]·q·kᵀ))·v, cap(s) = f[1]·tanh(s/f[1]), or s where f[1] is 0. src: q (N, H, D) F32; k, v (S, Hkv, D) of one type: F32, F16, BF16 or Q8_0; spans (N, 2) I32;
 // scratch F32 of lg_attention_scratch floats, or none. i[0]: sequences, i[1]: what products of many queries run in (F32, F16 or BF16).
 // A query without rows gives 0. D up to 256.
 void lg_cuda_attention(cudaStream_t s, const ggml_tensor *dst, const lg_params *p) {
@@ -286,8 +298,7 @@ void lg_cuda_attention(cudaStream_t s, const ggml_tensor *dst, const lg_params *
 	a.S = (int)k->ne[2];
 	a.len = N / sequences;
 	a.type = (int)k->type;
-	a.scale = p->f[0];
-	a.scale2 = p->f[0] * 1.44269504088896341f;
+	lg_scales(a, p);
 	a.vec = a.D % 8 == 0 && ((uintptr_t)a.q | (uintptr_t)a.y) % 16 == 0 && (a.type == LG_Q8_0 || ((uintptr_t)a.k | (uintptr_t)a.v) % 16 == 0);
 	if (a.len <= LG_FEW) lg_attention_few_queries(s, a, sequences, scratch);
 	else lg_attention_tiles(s, a, sequences, (int)p->i[1]);

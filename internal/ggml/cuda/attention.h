@@ -19,6 +19,7 @@ struct lg_attn {
 	bool vec;                // rows of 8 elements begin at multiples of 16 bytes
 	bool bounded;            // queries of a sequence see rows of that sequence only
 	float scale, scale2;     // scale2 = scale·log2(e): probabilities are powers of two
+	float cap;               // 0, or scale/c: scores s become tanh(cap·s), and scale2 is c·log2(e)
 };
 
 // In F16 small gradients would vanish: dy is multiplied by the power of two that brings its largest number to [1, 2),
@@ -40,6 +41,17 @@ static __device__ __forceinline__ float lg_exp2_approx(float x) {
 	return y;
 #endif
 }
+
+// lg_scales sets the factors of scores from scale f[0] and soft cap f[1].
+static inline void lg_scales(lg_attn &a, const lg_params *p) {
+	a.scale = p->f[0];
+	a.cap = p->f[1] > 0 ? p->f[0] / p->f[1] : 0;
+	a.scale2 = (p->f[1] > 0 ? p->f[1] : p->f[0]) * 1.44269504088896341f;
+}
+
+// lg_tanh_approx, within 3e-7 whatever x, is the tensor-core kernels' tanh, whose scores come from operands of 8 or 11 bits. Where
+// the power is infinite the quotient is 0.
+static __device__ __forceinline__ float lg_tanh_approx(float x) { return 1.0f - __fdividef(2.0f, 1.0f + lg_exp2_approx(x * 2.88539008177792681f)); }
 
 static __device__ __forceinline__ int lg_from(const lg_attn &a, const int32_t *span, int base) { return max(span[0], a.bounded ? base : 0); }
 static __device__ __forceinline__ int lg_to(const lg_attn &a, const int32_t *span, int base) { return min(span[1], a.bounded ? base + a.len : a.S); }

@@ -3,6 +3,8 @@
 // tiles give each row's statistics, then one kernel makes dk and dv, which are sums
 // over queries, and one makes dq, a sum over keys. Scores are computed in each.
 //   P = exp2(scale2·QKᵀ − lse), dP = dY·Vᵀ, dS = scale·P∘(dP − delta), dQ = dS·K, dK = dSᵀ·Q, dV = Pᵀ·dY
+// Scores with a soft cap are T = tanh(cap·QKᵀ) instead, and dS gets a factor 1 − T²: dP is changed such that
+// dP − delta has it.
 #include "attention.h"
 
 // --- float32 ---------------------------------------------------------------------
@@ -47,6 +49,12 @@ static __device__ __forceinline__ void scores_simt(const lg_attn &a, const float
 			lse = a.lse[at * a.H + h];
 			delta = a.delta[at * a.H + h];
 		}
+		if (a.cap != 0)
+#pragma unroll
+			for (int j = 0; j < RN; j++) {
+				s[i][j] = tanhf(s[i][j] * a.cap);
+				dp[i][j] = fmaf(1.0f - s[i][j] * s[i][j], dp[i][j] - delta, delta);
+			}
 #pragma unroll
 		for (int j = 0; j < RN; j++) {
 			const int key = base + j0 + tx + 16 * j;
@@ -199,6 +207,15 @@ template <class T, int DT, int BQ> __global__ void __launch_bounds__(128, 2) lg_
 					lg_mma<T>(dp[2 * c], vf, f), lg_mma<T>(dp[2 * c + 1], vf, f + 2);
 				}
 			}
+			if (a.cap != 0)
+#pragma unroll
+				for (int c = 0; c < BQ / 8; c++)
+#pragma unroll
+					for (int i = 0; i < 4; i++) {
+						const float d = delta[8 * c + t + i % 2];
+						s[c][i] = lg_tanh_approx(s[c][i] * a.cap);
+						dp[c][i] = fmaf(1.0f - s[c][i] * s[c][i], dp[c][i] - d, d);
+					}
 #pragma unroll
 			for (int c = 0; c < BQ / 8; c++)
 #pragma unroll
@@ -285,6 +302,14 @@ template <class T, int DT, int BN> __global__ void __launch_bounds__(128, 2) lg_
 				lg_mma<T>(dp[2 * c], yf, f), lg_mma<T>(dp[2 * c + 1], yf, f + 2);
 			}
 		}
+		if (a.cap != 0)
+#pragma unroll
+			for (int c = 0; c < BN / 8; c++)
+#pragma unroll
+				for (int i = 0; i < 4; i++) {
+					s[c][i] = lg_tanh_approx(s[c][i] * a.cap);
+					dp[c][i] = fmaf(1.0f - s[c][i] * s[c][i], dp[c][i] - delta[i / 2], delta[i / 2]);
+				}
 #pragma unroll
 		for (int c = 0; c < BN / 8; c++)
 #pragma unroll
@@ -366,8 +391,7 @@ void lg_cuda_attention_back(cudaStream_t s, const ggml_tensor *dst, const lg_par
 	a.dv = a.dk + N * a.Hkv * a.D;
 	a.lse = (float *)dst->src[5]->data;
 	a.delta = a.lse + N * a.H;
-	a.scale = p->f[0];
-	a.scale2 = p->f[0] * 1.44269504088896341f;
+	lg_scales(a, p);
 	a.vec = a.D % 8 == 0 && ((uintptr_t)a.q | (uintptr_t)a.k | (uintptr_t)a.v | (uintptr_t)a.dy | (uintptr_t)a.y) % 16 == 0;
 	int compute = a.D <= 128 && lg_on_tensor_cores(a, (int)p->i[1]) ? (int)p->i[1] : LG_F32;
 	lg_attention_tiles(s, a, sequences, compute);

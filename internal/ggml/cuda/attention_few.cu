@@ -20,6 +20,7 @@ template <class T, int R, bool VEC> __global__ void __launch_bounds__(128, R == 
 	const int slots = 128 / lanes, slot = threadIdx.x / lanes;
 	const bool mine = col < D;
 
+	const float scale = a.cap != 0 ? a.cap : a.scale2;
 	int from[R], to[R], lo = 0x7fffffff, hi = 0;
 	float q[R][8];
 #pragma unroll
@@ -35,7 +36,7 @@ template <class T, int R, bool VEC> __global__ void __launch_bounds__(128, R == 
 		if (from[r] < to[r]) lo = min(lo, from[r]), hi = max(hi, to[r]);
 #pragma unroll
 		for (int d = 0; d < 8; d++)
-			if (col + d < D) q[r][d] = a.q[(n * a.H + h) * D + col + d] * a.scale2;
+			if (col + d < D) q[r][d] = a.q[(n * a.H + h) * D + col + d] * scale;
 	}
 	// The rows seen are divided evenly, in parts of a multiple of 32: which block gets what depends on the spans alone.
 	int chunk = hi > lo ? ((hi - lo + a.splits - 1) / a.splits + 31) / 32 * 32 : 0;
@@ -85,6 +86,11 @@ template <class T, int R, bool VEC> __global__ void __launch_bounds__(128, R == 
 			for (int u = 0; u < U; u++)
 #pragma unroll
 				for (int r = 0; r < R; r++) s[u][r] += __shfl_xor_sync(~0u, s[u][r], w);
+		if (a.cap != 0)
+#pragma unroll
+			for (int u = 0; u < U; u++)
+#pragma unroll
+				for (int r = 0; r < R; r++) s[u][r] = tanhf(s[u][r]) * a.scale2;
 #pragma unroll
 		for (int r = 0; r < R; r++) {
 			float top = m[r];

@@ -35,12 +35,16 @@ struct array {
 
 struct sizes {
 	int D, H, Hkv, len, B, window, past;
+	float cap; // 0: none
 	int N() const { return len * B; }
+	// score is f·dot, capped; slope its derivative by dot.
+	double score(double f, double dot) const { return cap > 0 ? cap * tanh(f * dot / cap) : f * dot; }
+	double slope(double f, double dot) const { return cap > 0 ? f * (1 - pow(tanh(f * dot / cap), 2)) : f; }
 };
 
 static std::string name(const sizes &c, int type, int compute) {
 	char s[200];
-	snprintf(s, sizeof s, "D %d, heads %d/%d, len %d, sequences %d, window %d, past %d, type %d, compute %d", c.D, c.H, c.Hkv, c.len, c.B, c.window, c.past, type, compute);
+	snprintf(s, sizeof s, "D %d, heads %d/%d, len %d, sequences %d, window %d, past %d, cap %g, type %d, compute %d", c.D, c.H, c.Hkv, c.len, c.B, c.window, c.past, c.cap, type, compute);
 	return s;
 }
 
@@ -141,8 +145,8 @@ static void forward(const sizes &c, int type, int compute, bool holes, bool scra
 			for (int s = span[2 * n]; s < span[2 * n + 1]; s++) {
 				double dot = 0;
 				for (int d = 0; d < D; d++) dot += q.f()[(n * c.H + h) * D + d] * kx[(size_t)s * wide + h / G * D + d];
-				p.push_back(f * dot);
-				top = fmax(top, f * dot);
+				p.push_back(c.score(f, dot));
+				top = fmax(top, p.back());
 			}
 			for (double &x : p) sum += x = exp(x - top);
 			for (size_t j = 0; j < p.size(); j++)
@@ -165,6 +169,7 @@ static void forward(const sizes &c, int type, int compute, bool holes, bool scra
 	if (room) t[5].src[4] = &t[4];
 	lg_params p = {};
 	p.f[0] = f;
+	p.f[1] = c.cap;
 	p.i[0] = c.B;
 	p.i[1] = compute;
 	launch(lg_cuda_attention, t[5], p, y);
@@ -195,7 +200,7 @@ static void backward(const sizes &c, int compute, float size) {
 	for (int n = 0; n < N; n++)
 		for (int h = 0; h < c.H; h++) {
 			const float *qr = q.f() + (n * c.H + h) * D, *yr = dy.f() + (n * c.H + h) * D;
-			std::vector<double> p, dp, dp_scale;
+			std::vector<double> p, slope, dp, dp_scale;
 			double top = -INFINITY, sum = 0, delta = 0, delta_scale = 0;
 			for (int s = span[2 * n]; s < span[2 * n + 1]; s++) {
 				double dot = 0, dv = 0, dv_scale = 0;
@@ -203,15 +208,16 @@ static void backward(const sizes &c, int compute, float size) {
 					double x = yr[d] * v.f()[s * wide + h / G * D + d];
 					dot += qr[d] * k.f()[s * wide + h / G * D + d], dv += x, dv_scale += fabs(x);
 				}
-				p.push_back(f * dot);
+				p.push_back(c.score(f, dot));
+				slope.push_back(c.slope(f, dot));
 				dp.push_back(dv);
 				dp_scale.push_back(dv_scale);
-				top = fmax(top, f * dot);
+				top = fmax(top, p.back());
 			}
 			for (double &x : p) sum += x = exp(x - top);
 			for (size_t j = 0; j < p.size(); j++) p[j] /= sum, delta += p[j] * dp[j], delta_scale += p[j] * dp_scale[j];
 			for (size_t j = 0; j < p.size(); j++) {
-				double ds = f * p[j] * (dp[j] - delta), ds_scale = f * p[j] * (dp_scale[j] + delta_scale);
+				double ds = slope[j] * p[j] * (dp[j] - delta), ds_scale = f * p[j] * (dp_scale[j] + delta_scale);
 				for (int d = 0; d < D; d++) {
 					int64_t iq = (int64_t)(n * c.H + h) * D + d, ik = (int64_t)(span[2 * n] + j) * wide + h / G * D + d;
 					want[iq] += ds * k.f()[ik], scale[iq] += ds_scale * fabs(k.f()[ik]);
@@ -231,6 +237,7 @@ static void backward(const sizes &c, int compute, float size) {
 	for (int i = 0; i < 6; i++) t[6].src[i] = &t[i];
 	lg_params p = {};
 	p.f[0] = f;
+	p.f[1] = c.cap;
 	p.i[0] = c.B;
 	p.i[1] = compute;
 	launch(lg_cuda_attention_back, t[6], p, out);
@@ -252,6 +259,7 @@ static void backward(const sizes &c, int compute, float size) {
 
 int main() {
 	const int heads[][2] = {{1, 1}, {3, 1}, {6, 2}}, types[] = {LG_F32, LG_F16, LG_BF16, LG_Q8_0}, computes[] = {LG_F32, LG_F16, LG_BF16};
+	const float caps[] = {0, 1.5f, 30};
 	unsigned turn = 0; // what is not crossed in full takes turns
 	for (int D : {1, 8, 20, 32, 64, 80, 128, 256})
 		for (auto &h : heads)
@@ -261,9 +269,9 @@ int main() {
 					int type = types[turn % 4], compute = computes[turn / 2 % 3], window = turn / 3 % 2 ? 7 : 0;
 					if (type == LG_Q8_0 && D % 32) type = LG_BF16;
 					turn++;
-					forward({D, h[0], h[1], len, B, window, len > 16 ? 5 : turn % 3 ? 20 : 150}, type, compute, turn % 5 == 0, turn % 7 != 0);
-					forward({D, h[0], h[1], len, B, 0, 0}, LG_F32, computes[(turn / 2 + 1) % 3], false, true);
-					if (turn % 2 || len > 16) backward({D, h[0], h[1], len, B, window, 0}, computes[(turn + turn / 4) % 3], turn % 4 ? 1.0f : 1e-7f);
+					forward({D, h[0], h[1], len, B, window, len > 16 ? 5 : turn % 3 ? 20 : 150, caps[turn / 4 % 3]}, type, compute, turn % 5 == 0, turn % 7 != 0);
+					forward({D, h[0], h[1], len, B, 0, 0, caps[(turn / 4 + 1) % 3]}, LG_F32, computes[(turn / 2 + 1) % 3], false, true);
+					if (turn % 2 || len > 16) backward({D, h[0], h[1], len, B, window, 0, caps[turn / 2 % 3]}, computes[(turn + turn / 4) % 3], turn % 4 ? 1.0f : 1e-7f);
 				}
 	for (int type : types) // every type with every compute type, and a long cache
 		for (int compute : computes) {
@@ -275,8 +283,11 @@ int main() {
 		for (int compute : {LG_F16, LG_BF16}) {
 			forward({D, 1, 1, 140, 1, D % 32 ? 50 : 0, 0}, LG_F32, compute, false, false);
 			backward({D, 1, 1, 140, 1, D % 32 ? 50 : 0, 0}, compute, 1);
+			backward({D, 1, 1, 140, 1, D % 32 ? 50 : 0, 0, 1.5f}, compute, 1); // its first pass is the forward one
 		}
 	forward({192, 1, 1, 70, 1, 0, 0}, LG_BF16, LG_BF16, false, false);
+	forward({256, 2, 1, 70, 1, 0, 0, 1.5f}, LG_BF16, LG_BF16, false, false);
+	backward({256, 2, 1, 40, 1, 0, 0, 1.5f}, LG_BF16, 1);
 	for (auto *table : {forward_errors, backward_errors})
 		for (int i = 0; i < 3; i++) printf("%s: %d results, largest error %.2g (limit %.0g)\n", table[i].what, table[i].cases, table[i].worst, table[i].limit);
 	printf("%s: %d results, largest error %.2g (limit %.0g)\n", cpu_errors.what, cpu_errors.cases, cpu_errors.worst, cpu_errors.limit);
