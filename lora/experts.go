@@ -66,8 +66,8 @@ func (c Config) size(name string) (rank int, alpha float64) {
 		}
 		return ""
 	}
-	rank = cmp.Or(c.RankPattern[find(maps.Keys(c.RankPattern))], c.Rank)
-	return rank, cmp.Or(c.AlphaPattern[find(maps.Keys(c.AlphaPattern))], c.Alpha)
+	rank = cmp.Or(c.Ranks[find(maps.Keys(c.Ranks))], c.Rank)
+	return rank, cmp.Or(c.Alphas[find(maps.Keys(c.Alphas))], c.Alpha)
 }
 
 // peftNames gives what PEFT calls the two matrices of each stack, by our names. The wrapper of a parameter
@@ -176,7 +176,7 @@ func splitStacks(model any, f checkpoint.Source, cfg Config) (split, Config) {
 	found := split{}
 	all := m.CheckpointPieces(nil)
 	targets := map[string]bool{} // that are met by experts' layers
-	cfg.RankPattern, cfg.AlphaPattern = maps.Clone(cfg.RankPattern), maps.Clone(cfg.AlphaPattern)
+	cfg.Ranks, cfg.Alphas = maps.Clone(cfg.Ranks), maps.Clone(cfg.Alphas)
 	for name, s := range nn.Stacks(model) {
 		list := all[name]
 		for _, p := range list {
@@ -190,12 +190,12 @@ func splitStacks(model any, f checkpoint.Source, cfg Config) (split, Config) {
 		if found[name] == nil {
 			continue
 		}
-		if cfg.RankPattern == nil {
-			cfg.RankPattern, cfg.AlphaPattern = map[string]int{}, map[string]float64{}
+		if cfg.Ranks == nil {
+			cfg.Ranks, cfg.Alphas = map[string]int{}, map[string]float64{}
 		}
 		times, key := len(list)/s.Weight.Dim(0), regexp.QuoteMeta(name)
 		cfg.Parameters = append(cfg.Parameters, name)
-		cfg.RankPattern[key], cfg.AlphaPattern[key] = times*cfg.Rank, float64(times)*cfg.Alpha
+		cfg.Ranks[key], cfg.Alphas[key] = times*cfg.Rank, float64(times)*cfg.Alpha
 		cfg.Dropout = 0 // stacks have none, nor has PEFT for them
 	}
 	cfg.Targets = slices.DeleteFunc(slices.Clone(cfg.Targets), func(t string) bool {

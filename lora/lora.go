@@ -7,8 +7,10 @@
 package lora
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"path"
@@ -29,20 +31,66 @@ type Config struct {
 	// Parameters are ends of the names of stacks of experts to adapt, e.g.
 	// mlp.experts.down_proj (PEFT's target_parameters). Their input has no dropout.
 	Parameters []string
-	// RankPattern and AlphaPattern are Rank and Alpha of stacks whose names end in what a
-	// pattern matches, where those are others.
-	RankPattern  map[string]int
-	AlphaPattern map[string]float64
+
+	// Parts are the targets whose weight holds several projections (a fused qkv_proj),
+	// with those of them that are adapted. Each part has an update of its own of rank
+	// Rank, as if it were a layer of its own: see [Layer].
+	Parts map[string][]nn.Rows
+
+	// Ranks and Alphas are those of targets, and of stacks whose names end in what the
+	// key matches, that differ from Rank and Alpha.
+	Ranks  map[string]int
+	Alphas map[string]float64
+}
+
+// rank and alpha of the layers that target selects. The parts of a weight share one
+// product of matrices of their joint rank, whose scale is as before.
+func (c Config) rank(target string) int {
+	return cmp.Or(c.Ranks[target], c.Rank) * max(1, len(c.Parts[target]))
+}
+
+func (c Config) alpha(target string) float64 {
+	return cmp.Or(c.Alphas[target], c.Alpha) * float64(max(1, len(c.Parts[target])))
 }
 
 // Layer is the correction of one linear layer. Its names are those of PEFT, so
 // an adapter directory can be read by either program.
+//
+// Where only parts of a weight's rows are adapted, with r as the rank of each, rows
+// r·i to r·(i+1) of A and the columns of the same numbers of B are those of part i,
+// and B is zero in the rows of all others. So it is a plain LoRA layer for whoever
+// reads it, and computes what LitGPT's LoRAQKVLinear does: the zeros have no
+// gradient, hence stay.
 type Layer struct {
 	A *nn.Linear `hf:"lora_A"` // in -> rank, random at first
 	B *nn.Linear `hf:"lora_B"` // rank -> out, zero at first
 
 	scale float64
 	mask  tensor.Mask
+	parts *parts // nil when all rows are adapted
+}
+
+// parts says where B (out, rank) may differ from zero; layers of one kind share it.
+type parts struct {
+	out, rank int // rank is that of one part
+	rows      []nn.Rows
+}
+
+// allowed gives 1 where B may differ from zero, else 0: (out, rank·parts).
+func (p *parts) allowed() []float32 {
+	mask := make([]float32, 0, p.out*p.rank*len(p.rows))
+	for i := range p.out {
+		for _, rows := range p.rows {
+			var x float32
+			if rows.Has(i) {
+				x = 1
+			}
+			for range p.rank {
+				mask = append(mask, x)
+			}
+		}
+	}
+	return mask
 }
 
 // Forward implements nn.Adapter.
@@ -50,7 +98,14 @@ func (l *Layer) Forward(x, y *tensor.Tensor) *tensor.Tensor {
 	if g := x.Graph(); g.Training && l.mask.P > 0 {
 		x = x.Dropout(g.Seed(), l.mask)
 	}
-	return y.Add(l.B.Forward(l.A.Forward(x)).Scale(l.scale))
+	h := l.A.Forward(x)
+	if g := x.Graph(); g.Training && l.parts != nil {
+		allowed := g.Shared(l.parts, func() *tensor.Tensor {
+			return g.Floats(l.B.Weight.Shape()...).SetFloats(l.parts.allowed())
+		})
+		return y.Add(h.MatMulT(l.B.Weight.Mul(allowed)).Scale(l.scale))
+	}
+	return y.Add(l.B.Forward(h).Scale(l.scale))
 }
 
 var _ nn.Adapter = (*Layer)(nil)
@@ -66,7 +121,11 @@ func Inject(dev *tensor.Device, model any, cfg Config, rng *rand.Rand) (names []
 	dev.Label("adapter")
 	unused := append(slices.Clone(cfg.Targets), cfg.Parameters...)
 	var all []string
-	var chosen []*nn.Linear
+	type choice struct {
+		name, target string
+		layer        *nn.Linear
+	}
+	var chosen []choice
 	var stacks []*nn.Stack
 	for name, l := range nn.Linears(model) {
 		if isAdapter(name) {
@@ -77,7 +136,7 @@ func Inject(dev *tensor.Device, model any, cfg Config, rng *rand.Rand) (names []
 		}
 		if target := matching(cfg.Targets, name); target != "" {
 			unused = slices.DeleteFunc(unused, func(t string) bool { return t == target })
-			chosen = append(chosen, l)
+			chosen = append(chosen, choice{name, target, l})
 		}
 	}
 	sizes := map[*nn.Stack]Config{}
@@ -95,15 +154,29 @@ func Inject(dev *tensor.Device, model any, cfg Config, rng *rand.Rand) (names []
 	if len(unused) > 0 {
 		return nil, nil, fmt.Errorf("lora: no layer is called %s; this model's layers are %s", strings.Join(unused, ", "), strings.Join(all, ", "))
 	}
-	for layer, l := range chosen {
-		out, in := l.Weight.Dim(0), l.Weight.Dim(1)
-		a := &Layer{A: nn.NewLinear(in, cfg.Rank, false), B: nn.NewLinear(cfg.Rank, out, false),
-			scale: cfg.Alpha / float64(cfg.Rank), mask: tensor.Mask{P: cfg.Dropout, Layer: layer}}
+	for target := range cfg.Parts {
+		if !slices.Contains(cfg.Targets, target) {
+			return nil, nil, fmt.Errorf("lora: parts of %s are given, which is no target (%s)", target, strings.Join(cfg.Targets, ", "))
+		}
+	}
+	kinds := map[string]*parts{} // by target and rows
+	for layer, c := range chosen {
+		l := c.layer
+		out, in, rank := l.Weight.Dim(0), l.Weight.Dim(1), cfg.rank(c.target)
+		a := &Layer{A: nn.NewLinear(in, rank, false), B: nn.NewLinear(rank, out, false),
+			scale: cfg.alpha(c.target) / float64(rank), mask: tensor.Mask{P: cfg.Dropout, Layer: layer}}
+		if rows := cfg.Parts[c.target]; rows != nil {
+			kind := fmt.Sprint(c.target, out)
+			if kinds[kind] == nil {
+				kinds[kind] = &parts{out, rank / len(rows), rows}
+			}
+			a.parts = kinds[kind]
+		}
 		if err := errors.Join(dev.Alloc(a.A.Weight, tensor.F32), dev.Alloc(a.B.Weight, tensor.F32)); err != nil {
 			return nil, nil, err
 		}
-		a.A.Weight.SetValues(uniform(rng, cfg.Rank, in))
-		a.B.Weight.SetValues(make([]float32, out*cfg.Rank))
+		a.A.Weight.SetValues(uniform(rng, rank, in))
+		a.B.Weight.SetValues(make([]float32, out*rank))
 		l.Adapter = a
 	}
 	for _, s := range stacks {
@@ -146,6 +219,10 @@ func (c Config) check() error {
 		return fmt.Errorf("lora: dropout is %g; 0 ≤ dropout < 1 wanted", c.Dropout)
 	case len(c.Parameters) > 0 && c.Dropout > 0:
 		return fmt.Errorf("lora: dropout is %g; experts are adapted without dropout, as PEFT does it: set --lora_dropout 0", c.Dropout)
+	case slices.ContainsFunc(slices.Collect(maps.Values(c.Ranks)), func(r int) bool { return r <= 0 || r > 1<<16 }):
+		return fmt.Errorf("lora: ranks are %v; positive numbers wanted", c.Ranks)
+	case slices.ContainsFunc(slices.Collect(maps.Values(c.Alphas)), func(a float64) bool { return !(a > 0) || math.IsInf(a, 0) }):
+		return fmt.Errorf("lora: alphas are %v; positive numbers wanted", c.Alphas)
 	case len(c.Targets)+len(c.Parameters) == 0:
 		return errors.New("lora: no layers are chosen; switch on at least one of --lora_query, --lora_key, --lora_value, --lora_projection, --lora_mlp, --lora_head")
 	}

@@ -85,14 +85,27 @@ func IsAdapter(dir string) bool {
 
 // Save writes the adapter of model into d in the PEFT layout.
 func Save(d *durable.Dir, model any, cfg Config, base Base) error {
+	// The parts of a fused weight have a joint rank, which PEFT knows as an exception.
+	ranks, alphas := map[string]int{}, map[string]float64{}
+	for key, r := range cfg.Ranks { // of stacks
+		ranks[key] = r
+	}
+	for key, a := range cfg.Alphas {
+		alphas[key] = a
+	}
+	for _, t := range cfg.Targets {
+		if r := cfg.rank(t); r != cfg.Rank {
+			ranks[t] = r
+		}
+		if a := cfg.alpha(t); a != cfg.Alpha {
+			alphas[t] = a
+		}
+	}
 	c := peftConfig{PEFTType: "LORA", TaskType: "CAUSAL_LM", BaseModel: base.Path, BaseHash: base.Hash, Rank: cfg.Rank, Alpha: cfg.Alpha,
 		Dropout: cfg.Dropout, Targets: cfg.Targets, Parameters: cfg.Parameters, Bias: "none", InferenceMode: true, InitWeights: true,
-		RankPattern: cfg.RankPattern, AlphaPattern: cfg.AlphaPattern}
+		RankPattern: ranks, AlphaPattern: alphas}
 	if c.Targets == nil {
 		c.Targets = targets{}
-	}
-	if c.RankPattern == nil {
-		c.RankPattern, c.AlphaPattern = map[string]int{}, map[string]float64{}
 	}
 	data, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
@@ -115,7 +128,8 @@ func Save(d *durable.Dir, model any, cfg Config, base Base) error {
 }
 
 // ReadConfig reads adapter_config.json of dir. Kinds of adapters that compute
-// something else (DoRA, rank patterns, saved modules) are errors.
+// something else (DoRA, saved modules) are errors. Ranks of their own are read for
+// layers that are targets by the same name.
 func ReadConfig(dir string) (Config, Base, error) {
 	var c peftConfig
 	name := filepath.Join(dir, ConfigFile)
@@ -131,12 +145,26 @@ func ReadConfig(dir string) (Config, Base, error) {
 		return Config{}, Base{}, fmt.Errorf("%s: %w", name, err)
 	}
 	cfg := Config{Rank: c.Rank, Alpha: c.Alpha, Dropout: c.Dropout, Targets: c.Targets, Parameters: c.Parameters}
+	if len(c.RankPattern) > 0 {
+		cfg.Ranks = c.RankPattern
+	}
+	if len(c.AlphaPattern) > 0 {
+		cfg.Alphas = c.AlphaPattern
+	}
 	slices.Sort(cfg.Targets)
 	slices.Sort(cfg.Parameters)
-	if len(c.RankPattern)+len(c.AlphaPattern) > 0 {
-		cfg.RankPattern, cfg.AlphaPattern = c.RankPattern, c.AlphaPattern
-	}
 	bad := ""
+	for _, pattern := range []struct {
+		name string
+		keys []string
+	}{{"rank_pattern", slices.Sorted(maps.Keys(c.RankPattern))}, {"alpha_pattern", slices.Sorted(maps.Keys(c.AlphaPattern))}} {
+		for _, key := range pattern.keys {
+			stack := slices.ContainsFunc(cfg.Parameters, func(p string) bool { return strings.HasSuffix(key, lastPart(p)) }) // PEFT writes them for experts' gate_up_proj
+			if !stack && !slices.Contains(cfg.Targets, key) {
+				bad = fmt.Sprintf("%s has the pattern %.60q, which is none of target_modules", pattern.name, key)
+			}
+		}
+	}
 	init, _ := c.InitWeights.(string)
 	switch {
 	case c.PEFTType != "LORA":
@@ -149,18 +177,6 @@ func ReadConfig(dir string) (Config, Base, error) {
 	for _, key := range foreign {
 		if v := fmt.Sprint(all[key]); !slices.Contains([]string{"<nil>", "false", "[]", "map[]"}, v) {
 			bad = fmt.Sprintf("%s is %.60s", key, v)
-		}
-	}
-	for key, keys := range map[string][]string{"rank_pattern": slices.Sorted(maps.Keys(c.RankPattern)), "alpha_pattern": slices.Sorted(maps.Keys(c.AlphaPattern))} {
-		for _, k := range keys { // PEFT writes them for experts' gate_up_proj
-			if !slices.ContainsFunc(c.Parameters, func(p string) bool { return strings.HasSuffix(k, lastPart(p)) }) {
-				bad = fmt.Sprintf("%s has %q, which is none of target_parameters", key, k)
-			}
-		}
-	}
-	for k, r := range c.RankPattern {
-		if r <= 0 || r > 1<<16 {
-			bad = fmt.Sprintf("rank_pattern has %q: %d", k, r)
 		}
 	}
 	if bad != "" {

@@ -206,7 +206,7 @@ func TestExpertAdapterSaved(t *testing.T) {
 				defer got.Close()
 				sameTensors(t, kind, got, f.tensors(t, kind+"/"+lora.WeightsFile))
 				again, _, err := lora.ReadConfig(dir)
-				if err != nil || !slices.Equal(again.Parameters, cfg.Parameters) || len(again.RankPattern) != len(cfg.RankPattern) {
+				if err != nil || !slices.Equal(again.Parameters, cfg.Parameters) || len(again.Ranks) != len(cfg.Ranks) {
 					t.Errorf("got %+v, %v, want %+v", again, err, cfg)
 				}
 				if kind == "adapter_experts" {

@@ -33,12 +33,15 @@ type Dims struct {
 	Layers, Hidden, Vocab   int
 	Heads, KVHeads, HeadDim int
 	Context                 int  // positions the model was made for
+	Original                int  // a sequence that outgrows these positions is rotated anew ([nn.LongRoPE]), so that its cache must be read again; 0: never
 	Tied                    bool // the output projection is the embedding
 }
 
 // families maps "architectures" of config.json to a constructor. A new family
 // is one file and one line here.
 var families = map[string]func(config []byte) (Model, error){
+	"FalconForCausalLM":              newFalcon,
+	"GPTNeoXForCausalLM":             newGPTNeoX,
 	"Gemma2ForCausalLM":              newGemma2,
 	"Gemma3ForCausalLM":              newGemma3,
 	"Gemma3ForConditionalGeneration": newGemma3Vision, // images are left out
@@ -47,10 +50,13 @@ var families = map[string]func(config []byte) (Model, error){
 	"MistralForCausalLM":             newMistral,
 	"MixtralForCausalLM":             newMixtral,
 	"Olmo2ForCausalLM":               newOlmo2,
+	"Phi3ForCausalLM":                newPhi3,
+	"PhiForCausalLM":                 newPhi,
 	"Qwen2ForCausalLM":               newQwen2,
 	"Qwen3ForCausalLM":               newQwen3,
 	"Qwen3MoeForCausalLM":            newQwen3MoE,
 	"SmolLM3ForCausalLM":             newSmolLM3,
+	"StableLmForCausalLM":            newStableLM,
 }
 
 // Supported reports whether an architecture has a file here.

@@ -35,7 +35,9 @@ func logits(t *testing.T, dev *tensor.Device, m models.Model, ids [][]int32) []f
 func cached(t *testing.T, dev *tensor.Device, m models.Model, cache *kvcache.Cache, tokens []int32) []float32 {
 	t.Helper()
 	g := tensor.NewGraph()
-	return run(t, dev, m, g, nn.NewCachedBatch(g, len(tokens), cache), tokens, cache.Len)
+	b := nn.NewCachedBatch(g, len(tokens), cache)
+	b.Length = cache.Size // the sequence fills it in the end
+	return run(t, dev, m, g, b, tokens, cache.Len)
 }
 
 func run(t *testing.T, dev *tensor.Device, m models.Model, g *tensor.Graph, b *nn.Batch, tokens []int32, start int) []float32 {

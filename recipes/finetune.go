@@ -72,16 +72,27 @@ func NewFinetuneLoRA() FinetuneLoRA {
 	return FinetuneLoRA{Finetune: newFinetune("out/finetune/lora"), LoRAR: 8, LoRAAlpha: 16, LoRADropout: 0.05, LoRAQuery: true, LoRAValue: true}
 }
 
-// config is the adapter of model m.
+// config is the adapter of model m: what the switches mean is said by its family.
 func (c FinetuneLoRA) config(m models.Model) lora.Config {
 	l := lora.Config{Rank: c.LoRAR, Alpha: c.LoRAAlpha, Dropout: c.LoRADropout}
+	targets := models.LoRATargets(m)
 	for _, x := range []struct {
-		on    bool
-		names []string
-	}{{c.LoRAQuery, []string{"q_proj"}}, {c.LoRAKey, []string{"k_proj"}}, {c.LoRAValue, []string{"v_proj"}}, {c.LoRAProjection, []string{"o_proj"}},
-		{c.LoRAMLP, []string{"gate_proj", "up_proj", "down_proj"}}, {c.LoRAHead, []string{"lm_head"}}} {
-		if x.on {
-			l.Targets = append(l.Targets, x.names...)
+		on   bool
+		name string
+	}{{c.LoRAQuery, "query"}, {c.LoRAKey, "key"}, {c.LoRAValue, "value"}, {c.LoRAProjection, "projection"}, {c.LoRAMLP, "mlp"}, {c.LoRAHead, "head"}} {
+		if !x.on {
+			continue
+		}
+		for _, t := range targets[x.name] {
+			if !slices.Contains(l.Targets, t.Layer) {
+				l.Targets = append(l.Targets, t.Layer)
+			}
+			if t.Rows != (nn.Rows{}) {
+				if l.Parts == nil {
+					l.Parts = map[string][]nn.Rows{}
+				}
+				l.Parts[t.Layer] = append(l.Parts[t.Layer], t.Rows)
+			}
 		}
 	}
 	if experts := lora.Parameters(m); c.LoRAMLP && experts != nil { // some layers may have a dense MLP nevertheless

@@ -113,7 +113,7 @@ func Load(dev *tensor.Device, model any, src Source, o Options) error {
 		if used[name] || strings.HasSuffix(name, ".rotary_emb.inv_freq") {
 			continue // old checkpoints store the rotary frequencies, which config.json gives
 		}
-		if dev.Planning() && name == "lm_head.weight" {
+		if dev.Planning() && isHead(name) {
 			continue // what it holds is seen when the weights are loaded
 		}
 		if err := extra(model, src, name); err != nil {
@@ -135,16 +135,23 @@ func Load(dev *tensor.Device, model any, src Source, o Options) error {
 // extra says what is wrong with a tensor that the model does not have. A head
 // that equals the embedding it is tied to is only superfluous.
 func extra(model any, src Source, name string) error {
-	if name != "lm_head.weight" {
+	if !isHead(name) {
 		return fmt.Errorf("unused %s", name)
 	}
+	embedding := ""
+	for embedding = range nn.Params(model) { // the first weight of every family
+		break
+	}
 	head, _ := src.Tensor(name)
-	embed, ok := src.Tensor("model.embed_tokens.weight")
+	embed, ok := src.Tensor(embedding)
 	if ok && head.DType == embed.DType && bytes.Equal(head.Data, embed.Data) {
 		return nil
 	}
-	return fmt.Errorf("lm_head.weight differs from model.embed_tokens.weight, although tie_word_embeddings says they are one")
+	return fmt.Errorf("%s differs from %s, although tie_word_embeddings says they are one", name, embedding)
 }
+
+// isHead reports whether a tensor is called as output projections are.
+func isHead(name string) bool { return name == "lm_head.weight" || name == "embed_out.weight" }
 
 // of gives the tensors that hold a weight: its pieces, or itself.
 func of(split map[string][]nn.Piece, name string, p *tensor.Tensor) []nn.Piece {

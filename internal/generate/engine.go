@@ -44,6 +44,7 @@ type Engine struct {
 
 	cache  *kvcache.Cache
 	tokens []int32 // whose keys and values are in the cache
+	length int     // of the sequence that they were read as the beginning of
 	decode *pass   // for one token
 	whole  *pass   // for a whole chunk, while a prompt is read
 
@@ -116,7 +117,7 @@ func (e *Engine) Generate(ctx context.Context, req Request) iter.Seq2[int32, err
 			if i+1 == req.MaxTokens {
 				return
 			}
-			if err := e.step([]int32{id}); err != nil {
+			if err := e.follow(ctx, id); err != nil {
 				yield(0, err)
 				return
 			}
@@ -180,26 +181,52 @@ func (e *Engine) start(ctx context.Context, req Request) error {
 	for same < min(len(req.Prompt)-1, len(e.tokens)) && req.Prompt[same] == e.tokens[same] {
 		same++
 	}
+	if e.outgrows(e.length, len(req.Prompt)) || e.outgrows(len(req.Prompt), e.length) {
+		same = 0
+	}
 	e.tokens, e.cache.Len = e.tokens[:same], same
-	rest := req.Prompt[same:]
+	return e.read(ctx, req.Prompt, req.Progress)
+}
+
+// read runs what follows the cache's tokens in a sequence, a chunk at a time.
+func (e *Engine) read(ctx context.Context, tokens []int32, progress func(done, total int)) error {
 	defer func() {
 		if e.whole != nil {
 			e.whole.p.Close()
 			e.whole = nil
 		}
 	}()
-	for i, part := 0, slices.Collect(slices.Chunk(rest, chunk)); i < len(part); i++ {
+	for part := range slices.Chunk(tokens[e.cache.Len:], chunk) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := e.step(part[i]); err != nil {
+		if err := e.step(part, len(tokens)); err != nil {
 			return err
 		}
-		if req.Progress != nil {
-			req.Progress(len(e.tokens), len(req.Prompt))
+		if progress != nil {
+			progress(len(e.tokens), len(tokens))
 		}
 	}
 	return nil
+}
+
+// outgrows reports whether a sequence that grows from one length to another is
+// rotated otherwise from then on ([models.Dims.Original]).
+func (e *Engine) outgrows(from, to int) bool {
+	original := e.model.Dims().Original
+	return original > 0 && from <= original && to > original
+}
+
+// follow runs the token that was chosen last. The one with which the sequence
+// outgrows its rotation makes the cache void: all is read again, as by a prompt.
+func (e *Engine) follow(ctx context.Context, id int32) error {
+	n := len(e.tokens)
+	if !e.outgrows(n, n+1) {
+		return e.step([]int32{id}, n+1)
+	}
+	tokens := append(slices.Clone(e.tokens), id)
+	e.tokens, e.cache.Len = e.tokens[:0], 0
+	return e.read(ctx, tokens, nil)
 }
 
 // pass is a compiled graph for a number of tokens.
@@ -227,8 +254,9 @@ func (e *Engine) compile(n int) (s *pass, err error) {
 	return s, err
 }
 
-// step runs tokens after those in the cache and leaves the scores of the last in e.scores.
-func (e *Engine) step(tokens []int32) (err error) {
+// step runs tokens after those in the cache, a piece of a sequence of length tokens,
+// and leaves the scores of the last in e.scores.
+func (e *Engine) step(tokens []int32, length int) (err error) {
 	var kept **pass // graphs of these sizes serve again
 	switch len(tokens) {
 	case 1:
@@ -246,6 +274,7 @@ func (e *Engine) step(tokens []int32) (err error) {
 	} else {
 		defer s.p.Close()
 	}
+	e.length, s.batch.Length = length, length
 	s.batch.Set(tokens, e.cache.Len)
 	if err := s.p.Run(); err != nil {
 		return err

@@ -16,8 +16,10 @@ func (e *Engine) Plan(prompt, tokens int) (err error) {
 	if err := e.planPrompt(prompt); err != nil || tokens < 2 {
 		return err
 	}
-	e.decode, err = e.compile(1)
-	return err
+	if e.decode, err = e.compile(1); err != nil || !e.outgrows(prompt, prompt+tokens-1) {
+		return err
+	}
+	return e.planPrompt(d.Original + 1) // read again beside the decoding graph
 }
 
 // planPrompt counts the graphs that read a prompt: that of whole chunks stays until the rest is read.

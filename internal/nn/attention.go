@@ -16,8 +16,14 @@ type Batch struct {
 	KV        KV             // nil when training
 	Routes    []Route        // without a cache: what the layers of experts chose, in their order
 
+	// Length is how long the sequence gets of which a cached batch is a piece, where
+	// that is more than the end of the piece (a prompt that is read in pieces);
+	// 0 otherwise. Only [LongRoPE] asks for it.
+	Length int
+
 	g     *tensor.Graph
 	spans map[int]*tensor.Tensor // by window, shared by the layers
+	ropes map[*LongRoPE]*tensor.RoPE
 }
 
 // Attn are the fixed properties of one attention layer.
@@ -58,6 +64,7 @@ func (b *Batch) Set(tokens []int32, start int) {
 		pos[i] = int32(start + i%b.T)
 	}
 	b.Positions.SetInts(pos)
+	b.setRopes(max(start+b.T, b.Length))
 	if b.Rows != nil {
 		b.Rows.SetInts(pos)
 	}

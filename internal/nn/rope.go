@@ -18,7 +18,11 @@ type RopeScaling struct {
 	HighFreqFactor  float64 `json:"high_freq_factor"`
 	OriginalContext int     `json:"original_max_position_embeddings"`
 
-	AttentionFactor float64 `json:"attention_factor"` // magnitude of the rotation; 0 means what the type's paper says
+	AttentionFactor float64   `json:"attention_factor"`      // magnitude of the rotation; 0 means what the type's paper says
+	ShortFactor     []float64 `json:"short_factor"`          // LongRoPE: divisors of the frequencies, one per pair
+	LongFactor      []float64 `json:"long_factor"`           // the same for long sequences
+	Partial         float64   `json:"partial_rotary_factor"` // in transformers 5: how much of a head is rotated; 0 means not said
+
 	YaRN
 }
 

@@ -195,6 +195,7 @@ func wantCap(op Op, c float64) {
 type RoPE struct {
 	Freqs []float64 // radians per position, one per rotated pair
 	Scale float64   // magnitude of the rotation, 1 unless YaRN or LongRoPE
+	Input *Tensor   // when set, the input (D/2) that holds the frequencies of a run instead of Freqs
 }
 
 type ropeKey struct {
@@ -208,12 +209,17 @@ func (g *Graph) ropeTable(pos *Tensor, r *RoPE) *Tensor {
 	if t := g.ropes[key]; t != nil {
 		return t
 	}
-	freqs := make([]float32, len(r.Freqs))
-	for i, f := range r.Freqs {
-		freqs[i] = float32(f)
+	f := r.Input
+	if f == nil {
+		freqs := make([]float32, len(r.Freqs))
+		for i, x := range r.Freqs {
+			freqs[i] = float32(x)
+		}
+		f = g.Floats(len(freqs)).SetFloats(freqs)
+	} else if !f.IsInput() || f.dtype != F32 || !slices.Equal(f.shape, []int{len(r.Freqs)}) {
+		fail(OpRopeTable, "an input of %d frequencies wanted, got %v %v", len(r.Freqs), f.dtype, f.shape)
 	}
-	f := g.Floats(len(freqs)).SetFloats(freqs)
-	t := node(OpRopeTable, r.Scale, []int{pos.Numel(), len(freqs), 2}, pos, f)
+	t := node(OpRopeTable, r.Scale, []int{pos.Numel(), len(r.Freqs), 2}, pos, f)
 	if g.ropes == nil {
 		g.ropes = map[ropeKey]*Tensor{}
 	}

@@ -161,9 +161,10 @@ type Tensor struct {
 type Graph struct {
 	Training bool // dropout is on
 
-	nodes []*Tensor
-	ropes map[ropeKey]*Tensor
-	seed  *Tensor
+	nodes  []*Tensor
+	ropes  map[ropeKey]*Tensor
+	shared map[any]*Tensor
+	seed   *Tensor
 }
 
 // NewGraph returns an empty graph.
@@ -226,6 +227,18 @@ func (g *Graph) Seed() *Tensor {
 		g.seed = g.Ints(2)
 	}
 	return g.seed
+}
+
+// Shared gives the tensor that build makes, made once per graph and key: what
+// several layers read. A key is compared by ==.
+func (g *Graph) Shared(key any, build func() *Tensor) *Tensor {
+	if g.shared[key] == nil {
+		if g.shared == nil {
+			g.shared = map[any]*Tensor{}
+		}
+		g.shared[key] = build()
+	}
+	return g.shared[key]
 }
 
 // Nodes returns the nodes in the order they were built, operands first.
