@@ -4,7 +4,7 @@
 #include <random>
 #include <vector>
 
-void lg_cuda_topk(cudaStream_t s, const ggml_tensor *dst, const lg_params *p);
+extern "C" void lg_cuda_topk(cudaStream_t s, const ggml_tensor *dst, const lg_params *p);
 
 static int failures, compared;
 
