@@ -21,11 +21,12 @@ type Shape struct {
 
 // names.jsonl has a line per shape: the models that have it, LitGPT's name to the
 // repository, and its config.json. The sizes are those of LitGPT 0.5.13, the keys
-// Hugging Face's. Where LitGPT leaves out or contradicts what the published
-// config.json says, the line follows the latter: tied embeddings (Gemma, Llama 3.2,
-// SmolLM2, small Qwen), Gemma's epsilon of 1e-6, 8 key/value heads of Platypus2-70B,
-// the contexts of CodeLlama-13b-Instruct and LLaMA-2-7B-32K. Phi's LongRoPE tables
-// belong to the trained weights and are left out.
+// Hugging Face's. Some things LitGPT leaves out or has otherwise are as in the
+// published config.json: tied embeddings (Gemma, Llama 3.2, SmolLM2, small Qwen,
+// Phi-4-mini, Falcon, OLMo-1B), Gemma's epsilon of 1e-6, Phi-3's window of 2047, 8
+// key/value heads of Platypus2-70B, the contexts of CodeLlama-13b-Instruct and
+// LLaMA-2-7B-32K. Phi's LongRoPE tables belong to the trained weights and are left
+// out.
 //
 //go:embed names.jsonl
 var names []byte

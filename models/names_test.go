@@ -2,7 +2,10 @@ package models_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -105,6 +108,36 @@ func TestFindShape(t *testing.T) {
 		s, ok := models.FindShape(tt.name)
 		if s.Name != tt.want || ok != (tt.want != "") {
 			t.Errorf("%q: got %q, want %q", tt.name, s.Name, tt.want)
+		}
+	}
+}
+
+// TestReadme compares the table of families with the families and their names: a row
+// is file, architecture, models, number of names, fixtures.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]int{}
+	for _, s := range models.Shapes() {
+		architecture, err := models.Architecture(s.Config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named[architecture]++
+	}
+	rows := map[string]string{} // the row's number of names, by architecture
+	for _, row := range regexp.MustCompile("(?m)^\\| \\[(.+)\\]\\(models/(.+)\\) \\| `(.+)` \\| .+ \\| (\\d+) \\| .+ \\|$").FindAllStringSubmatch(string(readme), -1) {
+		architecture := row[3]
+		rows[architecture] = row[4]
+		if _, err := os.Stat(row[2]); row[1] != row[2] || models.Supported(architecture) && err != nil {
+			t.Errorf("%s is linked to %s: %v", row[1], row[2], err)
+		}
+	}
+	for architecture, n := range named {
+		if models.Supported(architecture) && rows[architecture] != fmt.Sprint(n) {
+			t.Errorf("%s: got %q names in README.md, want %d", architecture, rows[architecture], n)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -21,8 +22,8 @@ import (
 // operations, and "decode" of 32 tokens, which is bound by bytes read. The column
 // of-llama is the family's GFLOP/s or GB/s divided by Llama's: what its operations
 // or bytes predict from Llama's speed, divided by what it takes. 0.9 and more is
-// within 10 %. The two run in turns and the median of the pairs counts, so that
-// noise of the machine is in both; llama beside itself shows what is left of it.
+// within 10 %. The two run in turns and the fastest run of each counts: what else
+// the machine does only adds time. llama beside itself shows the noise that is left.
 // One thread computes: two would measure who else uses the machine.
 func BenchmarkFamilies(b *testing.B) {
 	dev, err := tensor.Open("cpu", tensor.Options{Threads: 1})
@@ -158,23 +159,16 @@ func (c contender) bytes(prompt, tokens int) float64 {
 func race(b *testing.B, c, llama contender, prompt, tokens int, cost func(c contender, prompt, tokens int) float64, unit string) {
 	c.run(b, prompt, tokens, 0) // compiles the graphs
 	llama.run(b, prompt, tokens, 0)
-	var took, ratios []float64
+	mine, its := math.Inf(1), math.Inf(1) // seconds
 	b.ResetTimer()
 	for i := range b.N {
-		mine := c.run(b, prompt, tokens, i+1).Seconds()
+		mine = min(mine, c.run(b, prompt, tokens, i+1).Seconds())
 		b.StopTimer()
-		its := llama.run(b, prompt, tokens, i+1).Seconds()
+		its = min(its, llama.run(b, prompt, tokens, i+1).Seconds())
 		b.StartTimer()
-		took = append(took, mine)
-		ratios = append(ratios, cost(c, prompt, tokens)/mine/(cost(llama, prompt, tokens)/its))
 	}
-	b.ReportMetric(float64(max(prompt, tokens))/median(took), "tok/s")
-	b.ReportMetric(cost(c, prompt, tokens)/median(took)/1e9, unit)
-	b.ReportMetric(median(ratios), "of-llama")
-}
-
-// median sorts x.
-func median(x []float64) float64 {
-	slices.Sort(x)
-	return (x[len(x)/2] + x[(len(x)-1)/2]) / 2
+	rate := cost(c, prompt, tokens) / mine
+	b.ReportMetric(float64(max(prompt, tokens))/mine, "tok/s")
+	b.ReportMetric(rate/1e9, unit)
+	b.ReportMetric(rate/(cost(llama, prompt, tokens)/its), "of-llama")
 }

@@ -339,7 +339,7 @@ func initial(name string, p *tensor.Tensor, d models.Dims, seed int64) []float32
 		return v
 	}
 	std := math.Sqrt(2 / (5 * float64(d.Hidden)))
-	if strings.HasSuffix(name, "o_proj.weight") || strings.HasSuffix(name, "down_proj.weight") {
+	if endsSublayer(name) {
 		std = 1 / math.Sqrt(float64(d.Hidden)) / float64(d.Layers)
 	}
 	var stream uint64 = 14695981039346656037 // FNV-1a of the name
@@ -351,6 +351,18 @@ func initial(name string, p *tensor.Tensor, d models.Dims, seed int64) []float32
 		v[i] = float32(std * rng.NormFloat64())
 	}
 	return v
+}
+
+// endsSublayer reports whether a matrix is the projection that an attention or
+// feed-forward layer ends with, by what the families call it.
+func endsSublayer(name string) bool {
+	layer := strings.TrimSuffix(name, ".weight") // stacked experts have no such ending
+	return slices.Contains([]string{
+		"o_proj", "down_proj", // Llama and most others
+		"dense", "fc2", // Phi
+		"dense_4h_to_h", // GPT-NeoX and Falcon, whose attention ends with dense too
+		"w2",            // Mixtral
+	}, layer[strings.LastIndexByte(layer, '.')+1:])
 }
 
 // setMasters gives F32 masters the values before their rounding to the working type.
