@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,9 +23,9 @@ import (
 // operations, and "decode" of 32 tokens, which is bound by bytes read. The column
 // of-llama is the family's GFLOP/s or GB/s divided by Llama's: what its operations
 // or bytes predict from Llama's speed, divided by what it takes. 0.9 and more is
-// within 10 %. The two run in turns and the fastest run of each counts: what else
-// the machine does only adds time. llama beside itself shows the noise that is left.
-// One thread computes: two would measure who else uses the machine.
+// within 10 %. One thread computes and its processor time counts, the two run in
+// turns, and the fastest run of each is taken: what else the machine does only adds
+// time. llama beside itself shows the noise that is left.
 func BenchmarkFamilies(b *testing.B) {
 	dev, err := tensor.Open("cpu", tensor.Options{Threads: 1})
 	if err != nil {
@@ -120,19 +121,28 @@ func newContender(b *testing.B, dev *tensor.Device, config string) contender {
 	return c
 }
 
-// run reads a prompt and generates; salt makes prompts differ, or their keys and
+// run reads a prompt and generates, and gives the processor time it took; salt makes prompts differ, or their keys and
 // values would be in the cache already.
 func (c contender) run(b *testing.B, prompt, tokens, salt int) time.Duration {
 	ids := make([]int32, prompt)
 	ids[0] = int32(salt%1000 + 1)
-	start := time.Now()
+	start := processorTime(b)
 	req := generate.Request{Prompt: ids, MaxTokens: tokens, Sampler: sample.New(sample.Config{})}
 	for _, err := range c.engine.Generate(context.Background(), req) {
 		if err != nil {
 			b.Fatal(err)
 		}
 	}
-	return time.Since(start)
+	return processorTime(b) - start
+}
+
+// processorTime is what this process has computed, on all its threads, so far.
+func processorTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // keys is the number of keys that the queries of n tokens see in all layers and
