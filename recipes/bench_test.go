@@ -39,6 +39,13 @@ func randomModel(b *testing.B, config string, matrix checkpoint.Type) (*tensor.D
 	if err != nil {
 		b.Fatal(err)
 	}
+	b.Cleanup(dev.Close) // after the weights' cleanup, which is registered later
+	return dev, randomModelOn(b, dev, config, matrix)
+}
+
+// randomModelOn declares a model and fills it with random weights until b ends.
+func randomModelOn(b *testing.B, dev *tensor.Device, config string, matrix checkpoint.Type) models.Model {
+	b.Helper()
 	m, err := models.New([]byte(config))
 	if err != nil {
 		b.Fatal(err)
@@ -58,9 +65,8 @@ func randomModel(b *testing.B, config string, matrix checkpoint.Type) (*tensor.D
 		for _, p := range nn.Params(m) {
 			p.Free()
 		}
-		dev.Close()
 	})
-	return dev, m
+	return m
 }
 
 func benchmarkSteps(b *testing.B, config string, matrix checkpoint.Type, B, T int, adapter, recompute bool) {

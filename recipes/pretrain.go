@@ -1,6 +1,7 @@
 package recipes
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -26,7 +27,7 @@ import (
 
 // Pretrain trains a model from random weights, or goes on from a checkpoint's: "litgpt pretrain".
 type Pretrain struct {
-	ModelName            string      `yaml:"model_name" arg:"0,optional" help:"name of a shape to pretrain, a directory with a config.json, or list"`
+	ModelName            string      `yaml:"model_name" arg:"0,optional" help:"name of a model to pretrain, a directory with a config.json, or list"`
 	ModelConfig          ModelConfig `yaml:"model_config"`
 	OutDir               string      `yaml:"out_dir" help:"where checkpoints, logs and final/ go"`
 	Precision            string      `yaml:"precision" help:"32-true, bf16-true or bf16-mixed; default bf16-mixed"`
@@ -75,6 +76,7 @@ type ModelConfig struct {
 	Bias             bool    `yaml:"bias" help:"biases in attention and MLP"`
 	NormClassName    string  `yaml:"norm_class_name" help:"RMSNorm"`
 	NormEps          float64 `yaml:"norm_eps" help:"added to the mean square"`
+	ScaleEmbeddings  bool    `yaml:"scale_embeddings" help:"false"`
 	MLPClassName     string  `yaml:"mlp_class_name" help:"LLaMAMLP"`
 	IntermediateSize int     `yaml:"intermediate_size" help:"width of the MLP; 0 is 4·n_embd"`
 	RopeBase         float64 `yaml:"rope_base" help:"base of the rotary frequencies"`
@@ -95,6 +97,9 @@ func (m ModelConfig) config() ([]byte, error) {
 	}
 	if m.ParallelResidual {
 		bad = append(bad, "parallel_residual is true; false wanted")
+	}
+	if m.ScaleEmbeddings {
+		bad = append(bad, "scale_embeddings is true; false wanted")
 	}
 	if m.NormClassName != "" && m.NormClassName != "RMSNorm" {
 		bad = append(bad, fmt.Sprintf("norm_class_name is %q; RMSNorm wanted", m.NormClassName))
@@ -145,21 +150,17 @@ func (c Pretrain) config() ([]byte, error) {
 	case c.ModelName == "" && c.InitialCheckpointDir != "":
 		config, err = checkpoint.ReadConfig(c.InitialCheckpointDir)
 	case c.ModelName == "":
-		return nil, usage([]string{"nothing says what to pretrain: name a shape (list shows them), a directory with a config.json, or set --model_config"})
+		return nil, usage([]string{"nothing says what to pretrain: name a model (list shows them), a directory with a config.json, or set --model_config"})
 	case exists(filepath.Join(c.ModelName, "config.json")):
 		config, err = checkpoint.ReadConfig(c.ModelName)
 	default:
-		name := c.ModelName[strings.LastIndexByte(c.ModelName, '/')+1:]
-		var names []string
-		for _, s := range models.Shapes() {
-			if strings.EqualFold(s.Name, name) {
-				config = []byte(s.Config)
-			}
-			names = append(names, s.Name)
+		shape, ok := models.FindShape(c.ModelName)
+		if !ok {
+			return nil, unknownModel(fmt.Sprintf("%q is neither a directory with a config.json nor a model known by name", c.ModelName), c.ModelName)
 		}
-		if config == nil {
-			return nil, usage([]string{fmt.Sprintf("model %q is neither a directory with a config.json nor a known shape (%s)", c.ModelName, strings.Join(names, ", "))})
-		}
+		var indented bytes.Buffer // it will be a file that people read
+		err = json.Indent(&indented, shape.Config, "", "  ")
+		config = indented.Bytes()
 	}
 	if err != nil || !c.Train.TieEmbeddings {
 		return config, err
@@ -345,7 +346,7 @@ func initial(name string, p *tensor.Tensor, d models.Dims, seed int64) []float32
 		return v
 	}
 	std := math.Sqrt(2 / (5 * float64(d.Hidden)))
-	if strings.HasSuffix(name, "o_proj.weight") || strings.HasSuffix(name, "down_proj.weight") || strings.HasSuffix(name, "experts.down_proj") {
+	if endsSublayer(name) {
 		std = 1 / math.Sqrt(float64(d.Hidden)) / float64(d.Layers)
 	}
 	var stream uint64 = 14695981039346656037 // FNV-1a of the name
@@ -357,6 +358,18 @@ func initial(name string, p *tensor.Tensor, d models.Dims, seed int64) []float32
 		v[i] = float32(std * rng.NormFloat64())
 	}
 	return v
+}
+
+// endsSublayer reports whether a matrix is the projection that an attention or
+// feed-forward layer ends with, by what the families call it.
+func endsSublayer(name string) bool {
+	layer := strings.TrimSuffix(name, ".weight") // stacked experts have no such ending
+	return slices.Contains([]string{
+		"o_proj", "down_proj", // Llama and most others
+		"dense", "fc2", // Phi
+		"dense_4h_to_h", // GPT-NeoX and Falcon, whose attention ends with dense too
+		"w2",            // Mixtral
+	}, layer[strings.LastIndexByte(layer, '.')+1:])
 }
 
 // setMasters gives F32 masters the values before their rounding to the working type.
@@ -372,11 +385,4 @@ func setMasters(o *optim.AdamW, m models.Model, l *loaded, seed int64) error {
 		}
 	}
 	return nil
-}
-
-// ListShapes prints the names that "pretrain" knows.
-func ListShapes(print func(string)) {
-	for _, s := range models.Shapes() {
-		print(s.Name)
-	}
 }

@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 
 	"github.com/spf13/cobra"
 
 	"github.com/litgpt-go/litgpt/internal/progress"
 	"github.com/litgpt-go/litgpt/internal/settings"
+	"github.com/litgpt-go/litgpt/models"
 	"github.com/litgpt-go/litgpt/recipes"
 )
 
@@ -36,10 +36,9 @@ func newPretrain(env *env) *cobra.Command {
 	return settings.Command("pretrain", "train a model from random weights", `Pretrain a model on text.
 
   litgpt pretrain tiny-llama-1.1b --tokenizer_dir DIR --data TextFiles --data.train_data_path texts/
-  litgpt pretrain list   shows the shapes known by name`, &cfg, func(ctx context.Context) error {
+  litgpt pretrain list   shows the models known by name`, &cfg, func(ctx context.Context) error {
 		if cfg.ModelName == "list" {
-			recipes.ListShapes(func(name string) { fmt.Fprintln(env.stdout, name) })
-			return nil
+			return recipes.ListNames(env.stdout, func(s models.Shape) string { return s.Name })
 		}
 		return cfg.Run(ctx, env.out())
 	})
