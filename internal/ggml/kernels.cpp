@@ -446,12 +446,13 @@ void combine_back(T *dst, int ith, int nth, void *params);
 void combine_back_w(T *dst, int ith, int nth, void *params);
 void glu(T *dst, int ith, int nth, void *params);
 void glu_back(T *dst, int ith, int nth, void *params);
+void softmax_back(T *dst, int ith, int nth, void *params);
 
 lg_function lg_kernel_function(int kernel) {
 	static const lg_function table[LG_COUNT] = {
 		matmul, rms_norm, rms_norm_back, rms_norm_back_w, swiglu, swiglu_back_gate,
 		rope_table, rope, rows_back, zero, attention, attention_back, cross_entropy, cross_entropy_back,
 		sum_to, dropout, accumulate, adamw, square_sum, matvec, add_dot, clip, top_k,
-		route, route_weights, route_weights_back, group, group_counts, experts, experts_back_w, combine, combine_back, combine_back_w, glu, glu_back};
+		route, route_weights, route_weights_back, group, group_counts, experts, experts_back_w, combine, combine_back, combine_back_w, glu, glu_back, softmax_back};
 	return kernel >= 0 && kernel < LG_COUNT ? table[kernel] : nullptr;
 }
