@@ -2,6 +2,7 @@ package models_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -258,5 +259,51 @@ func proveExpertGradients(t *testing.T, f fixture, m models.Model, dir string) {
 		if d := distance(f.floats(t, got, name), f.floats(t, want, name)); !(d <= gradientTolerance) {
 			t.Errorf("%s: the gradient is off by %.2g of its norm", name, d)
 		}
+	}
+}
+
+// TestBalance compares the gradients of the loss that balances the load of experts with
+// those of transformers' load_balancing_loss_func, which reference/aux_grads.safetensors has.
+func TestBalance(t *testing.T) {
+	for name, f := range mixtures(t) {
+		for _, recompute := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/recompute %v", name, recompute), func(t *testing.T) {
+				in := f.inputs(t)
+				var aux struct{ Aux, Coef float64 }
+				f.json(t, "aux.json", &aux)
+				var want struct{ Loss float64 }
+				f.json(t, "results.json", &want)
+				grads, more := f.tensors(t, "grads.safetensors"), f.tensors(t, "aux_grads.safetensors")
+				tr := f.trainer(t, f.load(t, "config.json", true), optim.Config{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8}, recompute)
+				tr.Balance(aux.Coef)
+				loss, _, err := tr.Step([]data.Batch{batch(in.IDs, in.IDs)}, 0, 0).Wait()
+				if err != nil {
+					t.Fatal(err)
+				}
+				nearLoss(t, "loss", loss, want.Loss+aux.Coef*aux.Aux)
+				for _, p := range tr.Optimizer.Params {
+					wanted := f.floats(t, grads, p.Name)
+					got, aside := p.Grad.Values(), make([]float32, len(wanted))
+					if _, ok := more.Tensor(p.Name); ok {
+						aside = f.floats(t, more, p.Name)
+					}
+					for i := range got {
+						got[i] -= wanted[i]
+					}
+					if d, n := distance(got, aside), distance(aside, make([]float32, len(aside))); n > 1e-3 && !(d <= gradientTolerance) {
+						t.Errorf("%s: the gradient is off by %.2g of its norm", p.Name, d)
+					} else if n <= 1e-3 && !(distance(got, make([]float32, len(got))) <= 1e-4) {
+						t.Errorf("%s: the gradient should not change", p.Name)
+					}
+				}
+			})
+		}
+	}
+	tr := fixture{dev: openCPU(t)}
+	m := newTiny(t, tr.dev, families[0].config)
+	trainer := tr.trainer(t, m, optim.Config{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8}, false)
+	trainer.Balance(0.01)
+	if _, _, err := trainer.Step([]data.Batch{{Tokens: []int32{1, 2}, Targets: []int32{2, 3}, B: 1, T: 2}}, 0, 0).Wait(); err == nil || !strings.Contains(err.Error(), "no experts") {
+		t.Errorf("got %v, want an error for a model without experts", err)
 	}
 }

@@ -45,7 +45,7 @@ func newFinetune(out string) Finetune {
 	return Finetune{
 		OutDir: out,
 		Data:   data.Defaults(),
-		Train: Train{SaveInterval: 1000, LogInterval: 1, GlobalBatchSize: 16, MicroBatchSize: 1, LRWarmupSteps: 100, Epochs: 5, MinLR: 6e-5,
+		Train: Train{SaveInterval: 1000, LogInterval: 1, GlobalBatchSize: 16, MicroBatchSize: 1, LRWarmupSteps: 100, Epochs: 5, MinLR: 6e-5, RouterAuxLoss: "0",
 			MaxNorm: 1},
 		Eval:       Eval{Interval: 100, MaxNewTokens: 100, MaxIters: 100, FinalValidation: true, EvaluateExample: "first"},
 		Optimizer:  newOptimizer(1e-3),
@@ -261,8 +261,15 @@ func checkShared(logger, devices string) error {
 
 // finish reads the data, checks that there is memory enough, loads the weights and trains.
 func (c Finetune) finish(ctx context.Context, s *session, l *loaded, declare declare, prec precision) error {
+	balance, err := c.Train.balance(l.config)
+	if err != nil {
+		return err
+	}
+	if balance > 0 {
+		s.run["router_aux_loss_coef"] = fmt.Sprint(balance)
+	}
 	// Weights that do not fit the model are found before the data is read.
-	p := &planner{dev: s.dev, l: l, declare: declare, optimizer: c.Optimizer.config(), padTo: s.padTo}
+	p := &planner{dev: s.dev, l: l, declare: declare, optimizer: c.Optimizer.config(), padTo: s.padTo, balance: balance}
 	if _, err := p.uses(trial{prec: prec}); err != nil {
 		return err
 	}
@@ -328,6 +335,7 @@ func (c Finetune) finish(ctx context.Context, s *session, l *loaded, declare dec
 		}
 	}
 	s.trainer = train.New(s.dev, l.Model, o, c.Recompute, c.Seed)
+	s.trainer.Balance(p.balance)
 	defer s.trainer.Close()
 	n := 0
 	for _, w := range weights {

@@ -53,7 +53,7 @@ func NewPretrain() Pretrain {
 	return Pretrain{
 		OutDir: "out/pretrain", Data: d,
 		Train: Train{SaveInterval: 1000, LogInterval: 1, GlobalBatchSize: 512, MicroBatchSize: 4, LRWarmupSteps: 2000, MaxTokens: 3e12,
-			MaxNorm: 1, MinLR: 4e-5},
+			MaxNorm: 1, MinLR: 4e-5, RouterAuxLoss: "0"},
 		Eval: Eval{Interval: 1000, MaxIters: 100, FinalValidation: true}, Optimizer: newOptimizer(1e-3),
 		Devices: "auto", Device: newDevice(), LoggerName: "csv", Seed: 42,
 	}
@@ -228,7 +228,11 @@ func (c Pretrain) Run(ctx context.Context, out Out) error {
 		names, weights := trainAll(l.Model)
 		return names, weights, nil
 	}
-	p := &planner{dev: dev, l: l, declare: declare, optimizer: c.Optimizer.config(), window: 1}
+	balance, err := c.Train.balance(config)
+	if err != nil {
+		return err
+	}
+	p := &planner{dev: dev, l: l, declare: declare, optimizer: c.Optimizer.config(), window: 1, balance: balance}
 	if _, err := p.uses(trial{prec: prec}); err != nil {
 		return err
 	}
@@ -264,6 +268,9 @@ func (c Pretrain) Run(ctx context.Context, out Out) error {
 	s.run["samples"] = strconv.Itoa(s.sets[0].Len())
 	s.run["tokenizer"] = tok.Hash()
 	s.run["model"] = string(config)
+	if balance > 0 {
+		s.run["router_aux_loss_coef"] = fmt.Sprint(balance)
+	}
 
 	// The memory, then the weights.
 	if done, err := s.plan(p, c.Planned, trial{prec, c.Train.MicroBatchSize, length, c.Recompute}); done || err != nil {
@@ -289,6 +296,7 @@ func (c Pretrain) Run(ctx context.Context, out Out) error {
 		}
 	}
 	s.trainer = train.New(dev, m, o, c.Recompute, c.Seed)
+	s.trainer.Balance(balance)
 	defer s.trainer.Close()
 	s.save = func(d *durable.Dir) error {
 		if err := checkpoint.CopySidecars(d, tokDir); err != nil {

@@ -1,8 +1,12 @@
 package recipes
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
@@ -26,6 +30,7 @@ type Train struct {
 	MaxSeqLength     int     `yaml:"max_seq_length" help:"tokens per sequence; longer ones are cut and counted; 0 is the model's context"`
 	TieEmbeddings    bool    `yaml:"tie_embeddings" help:"share the embedding with the output projection (pretrain)"`
 	MaxNorm          float64 `yaml:"max_norm" help:"norm to which larger gradients are scaled down; 0 for none"`
+	RouterAuxLoss    string  `yaml:"router_aux_loss_coef" help:"weight of the loss that balances the load of experts: 0 for none, or config for the model's own"`
 	MinLR            float64 `yaml:"min_lr" help:"learning rate at the end of the cosine"`
 }
 
@@ -96,6 +101,8 @@ func (t Train) check(o Optimizer, precision string, precisions []string) error {
 	}
 	say(t.LRWarmupFraction != 0 && t.LRWarmupSteps != 0, "--train.lr_warmup_fraction and --train.lr_warmup_steps are both set; set one to 0")
 	say(!(t.LRWarmupFraction >= 0 && t.LRWarmupFraction <= 1), "--train.lr_warmup_fraction is %g; 0 to 1 wanted", t.LRWarmupFraction)
+	_, err := t.balance(nil)
+	say(err != nil, "%v", err)
 	a := o.AdamW
 	say(!(a.LR > 0), "--optimizer.lr is %g; a positive number wanted", a.LR)
 	say(!(a.WeightDecay >= 0), "--optimizer.weight_decay is %g; it cannot be negative", a.WeightDecay)
@@ -103,6 +110,27 @@ func (t Train) check(o Optimizer, precision string, precisions []string) error {
 	say(len(a.Betas) != 2 || slices.ContainsFunc(a.Betas, func(b float64) bool { return !(b >= 0 && b < 1) }), "--optimizer.betas is %v; two numbers from 0 to below 1 wanted", a.Betas)
 	say(precision != "" && !slices.Contains(precisions, precision), "--precision is %q; one of %s wanted", precision, strings.Join(precisions, ", "))
 	return usage(bad)
+}
+
+// balance is the weight of the loss that balances the load of experts; config.json's when that is asked for.
+func (t Train) balance(config []byte) (float64, error) {
+	if t.RouterAuxLoss == "config" {
+		var c struct {
+			Coef float64 `json:"router_aux_loss_coef"`
+		}
+		if config == nil {
+			return 0, nil
+		}
+		if err := json.Unmarshal(config, &c); err != nil || !(c.Coef >= 0) {
+			return 0, fmt.Errorf("config.json: router_aux_loss_coef: a number that is not negative wanted")
+		}
+		return c.Coef, nil
+	}
+	coef, err := strconv.ParseFloat(cmp.Or(t.RouterAuxLoss, "0"), 64)
+	if err != nil || !(coef >= 0) || math.IsInf(coef, 0) {
+		return 0, fmt.Errorf("--train.router_aux_loss_coef is %q; a number that is not negative, or config, wanted", t.RouterAuxLoss)
+	}
+	return coef, nil
 }
 
 // precision is how weights are held, computed with and saved. Intermediates are always float32.

@@ -26,7 +26,8 @@ type planner struct {
 	window    int          // tokens that a sample may have beyond max_seq_length
 	sets      [2]*data.Set // training, validation; nil for weights and optimizer alone
 	validates bool
-	example   [2]int // tokens of the validation example's prompt, and new ones; 0 for none
+	balance   float64 // weight of the loss that balances the load of experts
+	example   [2]int  // tokens of the validation example's prompt, and new ones; 0 for none
 }
 
 // trial are the settings that decide the memory.
@@ -68,6 +69,7 @@ func (p *planner) uses(t trial) ([]tensor.Use, error) {
 	}
 	defer o.Close()
 	tr := train.New(dev, l.Model, o, t.recompute, 0)
+	tr.Balance(p.balance)
 	defer tr.Close()
 	for i, set := range p.sets {
 		B, T, rows := p.batch(set, t)

@@ -106,11 +106,16 @@ void group(T *dst, int ith, int, void *params) {
 	first[0] = 0;
 }
 
-// dst (E): the number of pairs of each expert; src: a group.
-void group_counts(T *dst, int ith, int, void *) {
+// dst (E): the sum of the weights src1 (N) of each expert's pairs, a pair's being its token's; src0: a group. i[0]: k.
+void group_counts(T *dst, int ith, int, void *params) {
 	if (ith) return;
-	const int32_t *first = i32(dst->src[0]);
-	for (int64_t i = 0; i < dst->ne[0]; i++) out(dst)[i] = (float)(first[i + 1] - first[i]);
+	const int64_t k = ((const lg_params *)params)->i[0], e = dst->ne[0];
+	const int32_t *first = i32(dst->src[0]), *pair = first + e + 1;
+	for (int64_t i = 0; i < e; i++) {
+		double t = 0;
+		for (int32_t p = first[i]; p < first[i + 1]; p++) t += f32(dst->src[1])[pair[p] / k];
+		out(dst)[i] = (float)t;
+	}
 }
 
 // Up to this many pairs of an expert are computed by dot products, which read its weights once and pack nothing.
@@ -290,5 +295,19 @@ void glu_back(T *dst, int ith, int nth, void *) {
 			dg[i] = d[i] * u[i] * s * (1.0f + g[i] * (1.0f - s));
 			du[i] = d[i] * g[i] * s;
 		}
+	}
+}
+
+// dx = f[0]·y·(dy − Σ y·dy) for each row: the adjoint of the softmax whose result is y; src: y, dy. GGML's own
+// is wrong when the planner puts dx in y's place, as it may: it copies dy there before it reads y.
+void softmax_back(T *dst, int ith, int nth, void *params) {
+	const float scale = ((const lg_params *)params)->f[0];
+	const int64_t c = dst->ne[0];
+	range r = share(numel(dst) / c, ith, nth);
+	for (int64_t n = r.from; n < r.to; n++) {
+		const float *y = f32(dst->src[0]) + n * c, *dy = f32(dst->src[1]) + n * c;
+		float *dx = out(dst) + n * c, dot;
+		dots<1>(y, dy, c, &dot, 0);
+		for (int64_t i = 0; i < c; i++) dx[i] = scale * y[i] * (dy[i] - dot);
 	}
 }

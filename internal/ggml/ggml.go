@@ -91,6 +91,7 @@ const (
 	CombineBackW     Kernel = C.LG_COMBINE_BACK_W
 	GLU              Kernel = C.LG_GLU
 	GLUBack          Kernel = C.LG_GLU_BACK
+	SoftmaxBack      Kernel = C.LG_SOFTMAX_BACK
 	Convert          Kernel = C.LG_CONVERT // not on the CPU: src0 in the type of the result
 	Scratch          Kernel = C.LG_SCRATCH // not on the CPU: memory for the operation that reads it
 )
@@ -170,11 +171,6 @@ func (c *Context) Cont(a Tensor) Tensor { return Tensor{C.ggml_cont(c.p, a.p)} }
 // SoftMax is softmax(scale·a + mask) along the fastest axis; mask may be nil.
 func (c *Context) SoftMax(a, mask Tensor, scale float32) Tensor {
 	return Tensor{C.ggml_soft_max_ext(c.p, a.p, mask.p, C.float(scale), 0)}
-}
-
-// SoftMaxBack is the adjoint of SoftMax at its result y.
-func (c *Context) SoftMaxBack(dy, y Tensor, scale float32) Tensor {
-	return Tensor{C.ggml_soft_max_ext_back(c.p, dy.p, y.p, C.float(scale), 0)}
 }
 
 // Permute moves axis i of a to place axes[i].

@@ -376,6 +376,7 @@ KERNEL(combine_back);
 KERNEL(combine_back_w);
 KERNEL(glu);
 KERNEL(glu_back);
+KERNEL(softmax_back);
 
 lg_function lg_kernel_function(int kernel) {
 	static const lg_function table[LG_COUNT] = {
@@ -383,6 +384,6 @@ lg_function lg_kernel_function(int kernel) {
 		act, act_back, gate, gate_back, softcap, softcap_back, columns, columns_back,
 		rope_table, rope, rows_back, zero, attention, attention_back, cross_entropy, cross_entropy_back,
 		sum_to, dropout, accumulate, adamw, square_sum, matvec, add_dot, clip, top_k,
-		route, route_weights, route_weights_back, group, group_counts, experts, experts_back_w, combine, combine_back, combine_back_w, glu, glu_back};
+		route, route_weights, route_weights_back, group, group_counts, experts, experts_back_w, combine, combine_back, combine_back_w, glu, glu_back, softmax_back};
 	return kernel >= 0 && kernel < LG_COUNT ? table[kernel] : nullptr;
 }

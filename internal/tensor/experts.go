@@ -65,13 +65,15 @@ func (t *Tensor) Group() *Tensor {
 	return r
 }
 
-// GroupCounts gives the number of pairs of each of the experts of the group t, as floats (experts).
-func (t *Tensor) GroupCounts(experts int) *Tensor {
+// GroupCounts adds up, for each of the experts of the group t, the weights (N) of the
+// tokens whose pairs it has: their number where all weights are 1. It has no gradient.
+func (t *Tensor) GroupCounts(experts int, weights *Tensor) *Tensor {
 	wantInts(OpGroupCounts, t)
-	if t.Op != OpGroup || t.Attr.(int) != experts {
-		fail(OpGroupCounts, "%d experts of %v %v", experts, t.Op, t.shape)
+	wantFloats(OpGroupCounts, weights)
+	if t.Op != OpGroup || t.Attr.(int) != experts || len(weights.shape) != 1 || weights.shape[0] != t.Src[0].shape[0] {
+		fail(OpGroupCounts, "%d experts of %v %v by weights %v", experts, t.Op, t.shape, weights.shape)
 	}
-	return node(OpGroupCounts, nil, []int{experts}, t)
+	return node(OpGroupCounts, t.Src[0].shape[1], []int{experts}, t, weights)
 }
 
 // wantGroup checks rows x (N or P, …) and a group among e experts, and gives the number

@@ -19,8 +19,8 @@ func expertCases() (cases []opCase) {
 					add(OpRouteWeights, func(b *bench) { x := b.in(n, e); x.RouteWeights(x.Route(k), chosen) })
 					add(OpRouteWeightsBack, func(b *bench) { x := b.in(n, e); x.RouteWeightsBackward(x.Route(k), b.in(n, k), chosen) })
 				}
-				add(OpGroup, func(b *bench) { b.in(n, e).Route(k).Group().GroupCounts(e) })
-				add(OpGroupCounts, func(b *bench) { b.in(n, e).Route(k).Group().GroupCounts(e) })
+				add(OpGroup, func(b *bench) { b.in(n, e).Route(k).Group().GroupCounts(e, b.in(n)) })
+				add(OpGroupCounts, func(b *bench) { b.in(n, e).Route(k).Group().GroupCounts(e, b.in(n)) })
 			}
 		}
 		for _, k := range []int{1, 2, 5} {
@@ -84,6 +84,34 @@ func TestRouteOrder(t *testing.T) {
 				if !slices.Equal(got, c.want) {
 					t.Errorf("%s: got %v, want %v", what, got, c.want)
 				}
+			}
+		})
+	}
+}
+
+// TestSoftmaxBackwardTwice uses one gradient for two softmaxes that nothing else needs
+// any more: the planner is free to put the result where one of the operands is.
+func TestSoftmaxBackwardTwice(t *testing.T) {
+	devices := gpus(t)
+	devices["cpu"] = open(t, 2)
+	for name, dev := range devices {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, dev)
+			dy := b.in(5, 7).Scale(2)
+			var out []*Tensor
+			var want [][]float64
+			for range 2 {
+				x := b.in(5, 7)
+				y := x.Scale(1).Softmax(0.5, nil)
+				out = append(out, y.SoftmaxBackward(dy, 0.5).Scale(3))
+				p := references[OpSoftmax](y, [][]float64{wide(x.floats)})
+				g := references[OpScale](dy, [][]float64{wide(dy.Src[0].floats)})
+				d := references[OpSoftmaxBack](out[len(out)-1].Src[0], [][]float64{p, g})
+				want = append(want, references[OpScale](out[len(out)-1], [][]float64{d}))
+			}
+			b.run(out...)
+			for i := range out {
+				near(t, fmt.Sprint("softmax ", i), out[i].Values(), want[i], 1e-5)
 			}
 		})
 	}

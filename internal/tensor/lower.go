@@ -64,11 +64,9 @@ var lowerings = [...]lowering{
 		}
 		return c.SoftMax(s[0], mask, float32(t.Attr.(float64)))
 	},
-	OpSoftmaxBack: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		return c.SoftMaxBack(s[1], s[0], float32(t.Attr.(float64)))
-	},
-	OpRopeTable: custom(ggml.RopeTable),
-	OpRoPE:      custom(ggml.RoPE),
+	OpSoftmaxBack: custom(ggml.SoftmaxBack),
+	OpRopeTable:   custom(ggml.RopeTable),
+	OpRoPE:        custom(ggml.RoPE),
 	OpReshape: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return c.Reshape(s[0], ne(t.shape))
 	},
@@ -125,7 +123,9 @@ var lowerings = [...]lowering{
 	OpGroup: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return c.CustomOf(ggml.I32, ggml.Group, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int))}}, s...)
 	},
-	OpGroupCounts: custom(ggml.GroupCounts),
+	OpGroupCounts: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.Custom(ggml.GroupCounts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int))}}, s...)
+	},
 	OpExperts: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return c.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int))}}, s...)
 	},

@@ -22,7 +22,7 @@ const (
 // views make no node that computes; native are GGML's own on every device; all others are our kernels.
 var (
 	views    = []Op{OpReshape, OpPart}
-	native   = []Op{OpAdd, OpMul, OpScale, OpSoftmax, OpSoftmaxBack, OpPermute, OpRows, OpSetRows}
+	native   = []Op{OpAdd, OpMul, OpScale, OpSoftmax, OpPermute, OpRows, OpSetRows}
 	products = map[Op]string{OpMatMulT: byRows, OpMatMul: byBLAS, OpTMatMul: byBLAS}
 )
 

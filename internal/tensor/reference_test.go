@@ -421,7 +421,9 @@ var references = map[Op]reference{
 		return y
 	},
 	OpGroupCounts: func(t *Tensor, s [][]float64) []float64 {
-		return each(t, func(i int) float64 { return s[0][i+1] - s[0][i] })
+		y := make([]float64, t.Numel())
+		byExpert(len(y), s[0], func(e, p int) { y[e] += s[1][p/t.Attr.(int)] })
+		return y
 	},
 	OpExperts:     func(t *Tensor, s [][]float64) []float64 { return expertsReference(t, s, false) },
 	OpExpertsBack: func(t *Tensor, s [][]float64) []float64 { return expertsReference(t, s, true) },

@@ -21,6 +21,7 @@ type graphs struct {
 	params    []*optim.Param
 	loss      *tensor.Tensor // (2) of the optimizer, which micro-batches add to; nil without gradients
 	recompute bool
+	balance   float64 // weight of the loss that balances the load of experts; 0: none
 
 	arena *tensor.Arena // scratch memory of all graphs, of which one runs at a time
 	cache map[shape]*graph
@@ -44,6 +45,7 @@ type graph struct {
 	chunks []lossChunk
 	beta   *tensor.Tensor // of the first addition to the loss and to each gradient: 0 starts a step
 	seed   *tensor.Tensor
+	load   *balance // nil without that loss
 }
 
 type lossChunk struct {
@@ -106,6 +108,9 @@ func (s *graphs) run(b data.Batch, weight float32, first bool, seed [2]int32) (*
 		}
 		g.beta.SetFloats([]float32{beta})
 		g.seed.SetInts(seed[:])
+		if g.load != nil {
+			g.load.set(b, s.balance*float64(weight)*float64(len(rows)))
+		}
 	}
 	return g, g.p.Run()
 }
@@ -201,7 +206,15 @@ func (s *graphs) build(k shape) (out *graph, err error) {
 		out.chunks = append(out.chunks, c)
 	}
 	if k.train {
-		_, err := autograd.Gradients([]autograd.Output{{Value: h, Grad: dh.Part(0, N, d.Hidden)}}, weights,
+		outs := []autograd.Output{{Value: h, Grad: dh.Part(0, N, d.Hidden)}}
+		if s.balance > 0 {
+			load, more, result, err := newBalance(g, N, out.batch.Routes, s.loss, add.one)
+			if err != nil {
+				return nil, err
+			}
+			out.load, outs, results = load, append(outs, more...), append(results, result)
+		}
+		_, err := autograd.Gradients(outs, weights,
 			autograd.Options{Recompute: s.recompute, Ready: add.add})
 		if err != nil {
 			return nil, err

@@ -34,6 +34,11 @@ func New(dev *tensor.Device, model models.Model, o *optim.AdamW, recompute bool,
 	return t
 }
 
+// Balance adds coef times the loss that balances the load of experts to the loss of
+// each step, averaged over its micro-batches by their counted tokens; it is called
+// before the first step. The model must have experts.
+func (t *Trainer) Balance(coef float64) { t.graphs.balance = coef }
+
 // NewEvaluator returns a trainer that can only [Trainer.Loss].
 func NewEvaluator(dev *tensor.Device, model models.Model) *Trainer {
 	return &Trainer{graphs: graphs{dev: dev, model: model}}

@@ -85,8 +85,9 @@ __global__ void route_weights_back(float *dx, const float *x, const int32_t *id,
 }
 
 // sum_block adds x over the threads of a block of BLOCK; every thread gets the sum.
-__device__ int sum_block(int x) {
-	__shared__ int part[BLOCK / 32];
+template <class X>
+__device__ X sum_block(X x) {
+	__shared__ X part[BLOCK / 32];
 	for (int o = 16; o > 0; o >>= 1) x += __shfl_xor_sync(0xffffffffu, x, o);
 	__syncthreads();
 	if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
@@ -125,9 +126,13 @@ __global__ void group(int32_t *first, const int32_t *id, int n, int e) {
 	}
 }
 
-__global__ void group_counts(float *y, const int32_t *first, int e) {
-	const int i = blockIdx.x * BLOCK + threadIdx.x;
-	if (i < e) y[i] = (float)(first[i + 1] - first[i]);
+// A block adds up the weights of its expert's pairs.
+__global__ void group_counts(float *y, const int32_t *first, const float *w, int e, int k) {
+	const int32_t *pair = first + e + 1;
+	float t = 0;
+	for (int p = first[blockIdx.x] + threadIdx.x; p < first[blockIdx.x + 1]; p += BLOCK) t += w[pair[p] / k];
+	t = sum_block(t);
+	if (threadIdx.x == 0) y[blockIdx.x] = t;
 }
 
 __device__ __forceinline__ float number(float x) { return x; }
@@ -493,6 +498,13 @@ __global__ void glu_back(float *dx, const float *x, const float *dy, int64_t n, 
 		dx[at + c] = dy[i] * g * t;
 	}
 }
+__global__ void softmax_back(float *dx, const float *y, const float *dy, int64_t c, float scale) {
+	const int64_t row = blockIdx.x * c;
+	float dot = 0;
+	for (int64_t i = threadIdx.x; i < c; i += BLOCK) dot += y[row + i] * dy[row + i];
+	dot = sum_block(dot);
+	for (int64_t i = threadIdx.x; i < c; i += BLOCK) dx[row + i] = scale * y[row + i] * (dy[row + i] - dot);
+}
 unsigned grid(int64_t n) {
 	const unsigned b = blocks(n, BLOCK);
 	return b > 65536 ? 65536 : b;
@@ -518,8 +530,8 @@ LG_LAUNCHER(lg_cuda_group) {
 	LAUNCH(group, (unsigned)p->i[0], BLOCK, 0, s, (int32_t *)dst->data, i32(dst->src[0]), (int)elements(dst->src[0]), (int)p->i[0]);
 }
 LG_LAUNCHER(lg_cuda_group_counts) {
-	(void)p;
-	LAUNCH(group_counts, blocks(dst->ne[0], BLOCK), BLOCK, 0, s, out(dst), i32(dst->src[0]), (int)dst->ne[0]);
+	const int e = (int)dst->ne[0];
+	LAUNCH(group_counts, (unsigned)e, BLOCK, 0, s, out(dst), i32(dst->src[0]), f32(dst->src[1]), e, (int)p->i[0]);
 }
 
 // i[0] and i[1] as on the CPU; i[2]: the type in which the products of weights in F32 are computed.
@@ -594,4 +606,8 @@ LG_LAUNCHER(lg_cuda_glu) {
 LG_LAUNCHER(lg_cuda_glu_back) {
 	(void)p;
 	LAUNCH(glu_back, grid(elements(dst->src[1])), BLOCK, 0, s, out(dst), f32(dst->src[0]), f32(dst->src[1]), dst->ne[1], dst->src[1]->ne[0]);
+}
+LG_LAUNCHER(lg_cuda_softmax_back) {
+	const int64_t c = dst->ne[0];
+	LAUNCH(softmax_back, (unsigned)(elements(dst) / c), BLOCK, 0, s, out(dst), f32(dst->src[0]), f32(dst->src[1]), c, p->f[0]);
 }

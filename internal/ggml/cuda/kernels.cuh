@@ -82,6 +82,7 @@ LG_LAUNCHER(lg_cuda_combine_back);
 LG_LAUNCHER(lg_cuda_combine_back_w);
 LG_LAUNCHER(lg_cuda_glu);
 LG_LAUNCHER(lg_cuda_glu_back);
+LG_LAUNCHER(lg_cuda_softmax_back);
 
 #define LG_SCRATCH_SIZE(name) extern "C" int64_t name(const ggml_tensor *const *src, const lg_params *p)
 LG_SCRATCH_SIZE(lg_cuda_rms_norm_back_w_scratch);

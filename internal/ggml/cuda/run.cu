@@ -108,6 +108,7 @@ static const struct {
 	{LG_COMBINE_BACK_W, lg_cuda_combine_back_w, nullptr},
 	{LG_GLU, lg_cuda_glu, nullptr},
 	{LG_GLU_BACK, lg_cuda_glu_back, nullptr},
+	{LG_SOFTMAX_BACK, lg_cuda_softmax_back, nullptr},
 	{LG_CONVERT, lg_cuda_convert, nullptr},
 };
 
