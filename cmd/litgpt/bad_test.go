@@ -240,7 +240,7 @@ func TestBadInput(t *testing.T) {
 		{"empty text", "", pretrain("--data.train_data_path", "in"), 1, []string{"in: holds no text"}},
 		{"text too short", "a few words", pretrain("--data.train_data_path", "in"), 1, []string{"in: ", "tokens are not enough", "lower --train.max_seq_length"}},
 		{"text not UTF-8", "some text\nand \xff\n", pretrain("--data.train_data_path", "in"), 1, []string{"in:2", "UTF-8"}},
-		{"unknown shape", "", append([]string{"pretrain", "nosuch"}, "--tokenizer_dir", "x"), 2, []string{`model "nosuch" is neither a directory`}},
+		{"unknown shape", "", append([]string{"pretrain", "nosuch"}, "--tokenizer_dir", "x"), 2, []string{`"nosuch" is neither a directory`}},
 		{"nothing to pretrain", "", []string{"pretrain"}, 2, []string{"nothing says what to pretrain"}},
 		{"no tokenizer", "", pretrain("--tokenizer_dir", "nosuch"), 1, []string{"nosuch"}},
 		{"vocabulary too small", "", pretrain("--model_config.vocab_size", "300"), 1, []string{"the tokenizer has 512 ids, the model's embedding 300 rows; set vocab_size to at least 512"}},

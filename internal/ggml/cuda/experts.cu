@@ -505,10 +505,6 @@ __global__ void softmax_back(float *dx, const float *y, const float *dy, int64_t
 	dot = sum_block(dot);
 	for (int64_t i = threadIdx.x; i < c; i += BLOCK) dx[row + i] = scale * y[row + i] * (dy[row + i] - dot);
 }
-unsigned grid(int64_t n) {
-	const unsigned b = blocks(n, BLOCK);
-	return b > 65536 ? 65536 : b;
-}
 
 } // namespace
 
