@@ -307,3 +307,31 @@ func TestBalance(t *testing.T) {
 		t.Errorf("got %v, want an error for a model without experts", err)
 	}
 }
+
+func TestExpertConfigErrors(t *testing.T) {
+	const sizes = `"vocab_size": 17, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2`
+	for _, tt := range []struct{ name, arch, keys, want string }{
+		{"fits", "MixtralForCausalLM", `"num_local_experts": 4`, ""},
+		{"fewer than are chosen", "MixtralForCausalLM", `"num_local_experts": 1`, "num_experts_per_tok 2 of num_local_experts 1: at most 16384 experts, and at most 1 of them per token"},
+		{"no experts", "MixtralForCausalLM", `"num_local_experts": 0`, "num_local_experts is 0"},
+		{"none chosen", "MixtralForCausalLM", `"num_experts_per_tok": 0`, "num_experts_per_tok is 0"},
+		{"too many", "MixtralForCausalLM", `"num_local_experts": 100000`, "num_local_experts 100000"},
+		{"noise", "MixtralForCausalLM", `"router_jitter_noise": 0.1`, "router_jitter_noise is 0.1"},
+		{"no noise", "MixtralForCausalLM", `"router_jitter_noise": 0.0`, ""},
+		{"activation", "MixtralForCausalLM", `"hidden_act": "gelu"`, `hidden_act is "gelu"`},
+		{"window", "MixtralForCausalLM", `"sliding_window": -1`, "sliding_window -1"},
+		{"fits", "Qwen3MoeForCausalLM", `"num_experts": 8`, ""},
+		{"too many chosen", "Qwen3MoeForCausalLM", `"num_experts": 100, "num_experts_per_tok": 65`, "num_experts_per_tok 65 of num_experts 100"},
+		{"step", "Qwen3MoeForCausalLM", `"decoder_sparse_step": 0`, "decoder_sparse_step is 0"},
+		{"expert size", "Qwen3MoeForCausalLM", `"moe_intermediate_size": -1`, "moe_intermediate_size is -1"},
+		{"window", "Qwen3MoeForCausalLM", `"use_sliding_window": true`, "use_sliding_window is true"},
+		{"dense layers", "Qwen3MoeForCausalLM", `"mlp_only_layers": ["a"]`, "mlp_only_layers is a string"},
+	} {
+		t.Run(tt.arch+"/"+tt.name, func(t *testing.T) {
+			_, err := models.New(fmt.Appendf(nil, `{"architectures": [%q], %s, %s}`, tt.arch, sizes, tt.keys))
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}

@@ -49,7 +49,7 @@ func pieces(model any, src Source) map[string][]nn.Piece {
 
 // Options say how weights are held.
 type Options struct {
-	// Matrix is the type of weights of two axes in memory; Stored keeps that of the
+	// Matrix is the type of weights of two axes or more in memory; Stored keeps that of the
 	// file. Norms and biases are always F32.
 	Matrix Type
 

@@ -290,6 +290,7 @@ func TestConfigWithType(t *testing.T) {
 	for _, tt := range []struct{ config, want string }{
 		{`{"torch_dtype": "float32", "big": 1e30}`, `"torch_dtype": "bfloat16"`},
 		{`{"dtype": "float32"}`, `"dtype": "bfloat16"`},
+		{`{"torch_dtype": "float32", "router_jitter_noise": 0.0}`, `"router_jitter_noise": 0.0`},
 		{`{}`, `"torch_dtype": "bfloat16"`},
 	} {
 		got, err := ConfigWithType([]byte(tt.config), tensor.BF16)

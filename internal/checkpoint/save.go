@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/litgpt-go/litgpt/internal/durable"
 	"github.com/litgpt-go/litgpt/internal/safetensors"
@@ -159,7 +160,7 @@ func CopySidecars(d *durable.Dir, from string) error {
 // ConfigWithType returns config.json with the type of the weights set, under the key that it already uses for it.
 func ConfigWithType(config []byte, dtype tensor.DType) ([]byte, error) {
 	names := map[tensor.DType]string{tensor.F32: "float32", tensor.BF16: "bfloat16", tensor.F16: "float16"}
-	var c map[string]any
+	var c map[string]json.RawMessage // numbers stay as they are written: transformers refuses 0 for 0.0
 	if err := json.Unmarshal(config, &c); err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
@@ -167,7 +168,7 @@ func ConfigWithType(config []byte, dtype tensor.DType) ([]byte, error) {
 	if _, ok := c["dtype"]; ok {
 		key = "dtype"
 	}
-	c[key] = names[dtype]
+	c[key] = json.RawMessage(strconv.Quote(names[dtype]))
 	out, err := json.MarshalIndent(c, "", "  ")
 	return append(out, '\n'), err
 }
