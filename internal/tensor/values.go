@@ -35,15 +35,6 @@ func (t *Tensor) Read(out []float32) {
 	}
 }
 
-// ReadFrom reads an output of the given program, for a graph that was compiled more than once.
-func (t *Tensor) ReadFrom(p *Program, out []float32) {
-	n, ok := p.lowered[t]
-	if !ok || p.dev.planning || len(out) != t.Numel() {
-		fail(t.Op, "%d elements wanted of %v, or not an output of this program", len(out), t.shape)
-	}
-	p.dev.b.Get(n, asBytes(out), 0)
-}
-
 // SetValues sets a weight's elements, rounded to its type.
 func (t *Tensor) SetValues(v []float32) {
 	if t.dtype == F32 {
