@@ -26,14 +26,27 @@ FAMILIES = {
     "Gemma3ForConditionalGeneration": ("Gemma-3-4b-it", lambda c, q: lambda sd, w: convert.copy_weights_gemma_3(q, sd, w, config=c)),
     "Qwen2ForCausalLM": ("Qwen2.5-0.5B", lambda c, q: lambda sd, w: convert.copy_weights_qwen_2_5(c, q, sd, w)),
     "Qwen3ForCausalLM": ("Qwen3-0.6B", lambda c, q: lambda sd, w: convert.copy_weights_qwen_3(c, q, sd, w)),
+    "MixtralForCausalLM": ("Mixtral-8x7B-v0.1", lambda c, q: lambda sd, w: convert.copy_weights_hf_llama(c, q, sd, w)),
+    "StableLmForCausalLM": ("stablelm-zephyr-3b", lambda c, q: lambda sd, w: convert.copy_weights_hf_llama(c, q, sd, w)),
+    "PhiForCausalLM": ("phi-2", lambda c, q: lambda sd, w: convert.copy_weights_phi(c, q, sd, w)),
+    "Phi3ForCausalLM": ("Phi-3-mini-4k-instruct", lambda c, q: lambda sd, w: convert.copy_weights_phi(c, q, sd, w)),
+    "GPTNeoXForCausalLM": ("pythia-14m", lambda c, q: lambda sd, w: convert.copy_weights_gpt_neox(c, sd, w)),
+    "FalconForCausalLM": ("falcon-7b", lambda c, q: lambda sd, w: convert.copy_weights_falcon(c, sd, w)),
     "Olmo2ForCausalLM": ("OLMo-2-1124-7B", lambda c, q: lambda sd, w: convert.copy_weights_olmo2(c, q, sd, w)),
+}
+
+# what chooses another model of the same architecture
+VARIANTS = {
+    "PhiForCausalLM": (lambda c: c["partial_rotary_factor"] == 0.5, "phi-1_5"),
+    "Phi3ForCausalLM": (lambda c: c["tie_word_embeddings"], "Phi-4-mini-instruct"),
+    "FalconForCausalLM": (lambda c: c["new_decoder_architecture"], "falcon-40b"),
 }
 
 
 def rope(r, context):
     """rope_scaling as LitGPT's rope_adjustments."""
     kind = (r or {}).get("rope_type", (r or {}).get("type", "default"))
-    if kind == "default":
+    if kind in ("default", "longrope"):  # LitGPT's Phi-3-mini-128k-instruct and Phi-4-mini-instruct rotate as if there were no LongRoPE
         return None
     a = dict(factor=r["factor"])
     original = r.get("original_max_position_embeddings", context)
@@ -44,15 +57,24 @@ def rope(r, context):
     return a
 
 
+def first(c, *names):
+    return next((c[n] for n in names if c.get(n) is not None), None)
+
+
 def litgpt_config(name, c, types):
     config = Config.from_name(name)
+    groups = first(c, "num_key_value_heads", "num_kv_heads") or c["num_attention_heads"]
+    if c.get("multi_query") and not c["new_decoder_architecture"]:  # Falcon 7B
+        groups = 1
     head = c.get("head_dim") or c["hidden_size"] // c["num_attention_heads"]
-    kw = dict(n_layer=c["num_hidden_layers"], n_embd=c["hidden_size"], n_head=c["num_attention_heads"], n_query_groups=c["num_key_value_heads"],
-              head_size=head, intermediate_size=c["intermediate_size"], vocab_size=c["vocab_size"], padded_vocab_size=c["vocab_size"],
-              block_size=c["max_position_embeddings"], rope_base=c["rope_theta"], rope_adjustments=rope(c.get("rope_scaling"), c["max_position_embeddings"]),
+    kw = dict(n_layer=c["num_hidden_layers"], n_embd=c["hidden_size"], n_head=c["num_attention_heads"], n_query_groups=groups,
+              head_size=head, intermediate_size=first(c, "intermediate_size", "ffn_hidden_size"), vocab_size=c["vocab_size"], padded_vocab_size=c["vocab_size"],
+              block_size=c["max_position_embeddings"], rope_base=first(c, "rope_theta", "rotary_emb_base"), rope_adjustments=rope(c.get("rope_scaling"), c["max_position_embeddings"]),
               sliding_window_size=c.get("sliding_window"), sliding_window_indices=[int(t == "sliding_attention") for t in types] if c.get("sliding_window") else None)
     for ours, theirs in (("attn_logit_softcapping", "attention_logit_softcapping"), ("final_logit_softcapping", "final_logit_softcapping"),
-                         ("query_pre_attn_scalar", "attention_scores_scalar"), ("rope_local_base_freq", "rope_local_base_freq")):
+                         ("query_pre_attn_scalar", "attention_scores_scalar"), ("rope_local_base_freq", "rope_local_base_freq"),
+                         ("partial_rotary_factor", "rotary_percentage"), ("rotary_pct", "rotary_percentage"),
+                         ("num_local_experts", "n_expert"), ("num_experts_per_tok", "n_expert_per_token")):
         if ours in c:
             kw[theirs] = c[ours]
     if config.rope_indices:  # which layers rotate by the local frequencies: those with a window
@@ -74,16 +96,22 @@ def compare(d):
         raise ValueError(f"LitGPT has no {arch}")
     name, copier = FAMILIES[arch]
     c = c.get("text_config", c)
+    if arch in VARIANTS and VARIANTS[arch][0](c):
+        name = VARIANTS[arch][1]
     config = litgpt_config(name, c, layer_types(d))
     inputs = json.load(open(os.path.join(d, "reference/inputs.json")))
     want = load_file(os.path.join(d, "reference/outputs.safetensors"))
-    if c.get("attention_bias"):
-        raise ValueError(f"LitGPT's {name} has no attention_bias")
     state = {}
     with contextlib.redirect_stdout(sys.stderr):
-        copier(config, {})(state, load_file(os.path.join(d, "model.safetensors")))
+        try:
+            copier(config, {})(state, load_file(os.path.join(d, "model.safetensors")))
+        except KeyError as e:
+            raise ValueError(f"LitGPT's {name} has no {e.args[0]}")
+    state.setdefault("lm_head.weight", state["transformer.wte.weight"])  # a tied head, which not all of its functions know
+    if missing := set(GPT(config).state_dict()) - set(state):
+        raise ValueError(f"LitGPT's {name} needs {min(missing)}")
     parts = []
-    for eps in dict.fromkeys([config.norm_eps, c["rms_norm_eps"]]):
+    for eps in dict.fromkeys([config.norm_eps, first(c, "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon")]):
         config.norm_eps = eps
         model = GPT(config).eval()
         model.load_state_dict(state)
