@@ -388,8 +388,10 @@ func setMasters(o *optim.AdamW, m models.Model, l *loaded, seed int64) error {
 		}
 		if l.src == nil {
 			p.Master.SetValues(initial(p.Name, p.Weight, m.Dims(), seed))
-		} else if _, err := checkpoint.FillWeight(p.Master, p.Name, m, l.src); err != nil {
+		} else if there, err := checkpoint.FillWeight(p.Master, p.Name, m, l.src); err != nil {
 			return err
+		} else if !there {
+			return fmt.Errorf("%s: %s is not in the checkpoint", l.base, p.Name)
 		}
 	}
 	return nil
