@@ -3,7 +3,7 @@ package ggml
 // #include <stdlib.h>
 // #include <dlfcn.h>
 // #include "cggml.h"
-// #include "cuda.h"
+// #include "cudalib.h"
 // #include "kernels.h"
 // static const lg_cuda_api *lg_api(void *handle) {
 //   lg_cuda_entry entry = (lg_cuda_entry)dlsym(handle, "litgpt_cuda");

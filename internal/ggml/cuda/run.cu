@@ -3,7 +3,7 @@
 // that backend. What was run once is captured as one CUDA graph, in which nothing
 // of the host's per-operation work is left.
 #include "kernels.cuh"
-#include "../cuda.h"
+#include "../cudalib.h"
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -44,8 +44,11 @@ struct lg_cuda {
 	cublasHandle_t blas;
 	void *workspace;
 	bool tf32;
+	lg_cuda_fetch *fetches; // places for values on their way to the host
 	char error[256];
 };
+
+static void free_fetches(lg_cuda *d);
 
 extern "C" int64_t lg_attention_scratch(int64_t n, int64_t sequences, int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t rows);
 extern "C" int64_t lg_attention_back_scratch(int64_t n, int64_t heads);
@@ -167,6 +170,7 @@ static void close_device(lg_cuda *d) {
 	if (!d) return;
 	cudaSetDevice(d->device);
 	if (d->stream || d->backend) cudaStreamSynchronize(d->stream);
+	free_fetches(d);
 	if (d->blas) cublasDestroy(d->blas);
 	if (d->workspace) cudaFree(d->workspace);
 	if (d->backend) ggml_backend_free(d->backend);
@@ -366,30 +370,61 @@ static const char *get(lg_cuda *d, const ggml_tensor *t, void *data, size_t offs
 	return synchronize(d);
 }
 
+// A place for values on their way to the host. It is page-locked, so that the copy
+// does not hold up the host, and kept: to lock and to free pages stops the device.
 struct lg_cuda_fetch {
 	lg_cuda *d;
-	char *host; // page-locked, so that the copy does not hold up the host
-	size_t size;
+	char *host;
+	size_t size, room; // bytes on their way, and that there is room for
 	cudaEvent_t there;
+	bool busy;
+	lg_cuda_fetch *next;
 };
+
+static void free_fetches(lg_cuda *d) {
+	while (lg_cuda_fetch *f = d->fetches) {
+		d->fetches = f->next;
+		if (f->there) cudaEventDestroy(f->there);
+		if (f->host) cudaFreeHost(f->host);
+		delete f;
+	}
+}
+
+// place finds room for size bytes, or makes it.
+static lg_cuda_fetch *place(lg_cuda *d, size_t size) {
+	for (lg_cuda_fetch *f = d->fetches; f; f = f->next)
+		if (!f->busy && f->room >= size) return f;
+	lg_cuda_fetch *f = new lg_cuda_fetch{};
+	f->d = d;
+	f->room = (size + 4095) / 4096 * 4096;
+	if (cudaMallocHost((void **)&f->host, f->room) != cudaSuccess || cudaEventCreateWithFlags(&f->there, cudaEventDisableTiming) != cudaSuccess) {
+		if (f->host) cudaFreeHost(f->host);
+		delete f;
+		return nullptr;
+	}
+	f->next = d->fetches;
+	return d->fetches = f;
+}
 
 static lg_cuda_fetch *fetch(lg_cuda *d, const ggml_tensor *const *t, int n) {
 	cudaSetDevice(d->device);
-	lg_cuda_fetch *f = new lg_cuda_fetch{};
-	f->d = d;
-	for (int i = 0; i < n; i++) f->size += ggml_nbytes(t[i]);
-	bool ok = cudaMallocHost((void **)&f->host, f->size) == cudaSuccess && cudaEventCreateWithFlags(&f->there, cudaEventDisableTiming) == cudaSuccess;
+	size_t size = 0;
+	for (int i = 0; i < n; i++) size += ggml_nbytes(t[i]);
+	lg_cuda_fetch *f = place(d, size);
+	if (!f) {
+		cudaGetLastError();
+		return nullptr;
+	}
+	f->size = size;
+	bool ok = true;
 	size_t at = 0;
 	for (int i = 0; ok && i < n; i++) {
 		ok = cudaMemcpyAsync(f->host + at, t[i]->data, ggml_nbytes(t[i]), cudaMemcpyDeviceToHost, d->stream) == cudaSuccess;
 		at += ggml_nbytes(t[i]);
 	}
-	ok = ok && cudaEventRecord(f->there, d->stream) == cudaSuccess;
-	if (ok) return f;
+	f->busy = ok && cudaEventRecord(f->there, d->stream) == cudaSuccess;
+	if (f->busy) return f;
 	cudaGetLastError();
-	if (f->there) cudaEventDestroy(f->there);
-	if (f->host) cudaFreeHost(f->host);
-	delete f;
 	return nullptr;
 }
 
@@ -398,9 +433,7 @@ static const char *wait(lg_cuda_fetch *f, void *out) {
 	cudaSetDevice(d->device);
 	cudaError_t e = cudaEventSynchronize(f->there);
 	if (e == cudaSuccess) memcpy(out, f->host, f->size);
-	cudaEventDestroy(f->there);
-	cudaFreeHost(f->host);
-	delete f;
+	f->busy = false;
 	return e == cudaSuccess ? nullptr : fail(d, "the device's work failed", e);
 }
 

@@ -66,7 +66,7 @@ typedef struct {
 	const char *(*get)(lg_cuda *d, const struct ggml_tensor *t, void *data, size_t offset, size_t size);
 	// fetch queues copies of n whole tensors to the host; NULL when there is no memory for it.
 	lg_cuda_fetch *(*fetch)(lg_cuda *d, const struct ggml_tensor *const *t, int n);
-	// wait blocks until they are there, copies them to out one after the other and frees f.
+	// wait blocks until they are there, copies them to out one after the other and gives f back.
 	const char *(*wait)(lg_cuda_fetch *f, void *out);
 	// copy queues a copy of a whole tensor from one device to one of the same size on another, after what is queued on both.
 	const char *(*copy)(lg_cuda *from, const struct ggml_tensor *src, lg_cuda *to, struct ggml_tensor *dst);
