@@ -196,6 +196,9 @@ func (c Score) writeLogits(dev *tensor.Device, l *loaded, windows [][]int32) (er
 		}
 		all = append(all, tensor.FromFloats(tensor.F32, logits.Values())...)
 		p.Close()
+		if err := dev.Wait(); err != nil { // also what went wrong in reading
+			return err
+		}
 	}
 	return writeFile(c.Logits, []safetensors.Tensor{{Name: "logits", DType: "F32", Shape: []int{n, v}, Data: all}})
 }

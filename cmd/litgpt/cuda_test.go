@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -98,6 +99,35 @@ func TestCUDA(t *testing.T) {
 					t.Errorf("perplexity %g, on the CPU %g", got, want)
 				}
 			})
+		})
+	}
+}
+
+// TestCUDABroken: what cannot be read from a device is an error, and nothing is made of it.
+func TestCUDABroken(t *testing.T) {
+	tiny(t)
+	t.Setenv("LITGPT_LIB", cudatest.Emulated(t))
+	t.Setenv("LITGPT_EMULATE_BROKEN", "1")
+	for _, args := range [][]string{
+		{"generate", tiny(t), "--token_ids", "[1,2]", "--max_new_tokens", "1", "--json"},
+		{"score", tiny(t), "--token_ids", "[[3,14,15]]"},
+		finetuneArgs(t, "finetune_lora", 2, 1),
+		{"merge_lora", "out/final"},
+	} {
+		t.Run(args[0], func(t *testing.T) {
+			dir := t.TempDir()
+			if args[0] == "merge_lora" {
+				t.Setenv("LITGPT_EMULATE_BROKEN", "0")
+				ok(t, litgpt(t, dir, append(finetuneArgs(t, "finetune_lora", 1, 1), "--device", "cpu")...))
+				t.Setenv("LITGPT_EMULATE_BROKEN", "1")
+			}
+			before := files(t, filepath.Join(dir, "out"))
+			fails(t, litgpt(t, dir, append(args, "--device", "cuda")...), 1, "litgpt: error: ", "cuda:0")
+			for _, name := range files(t, filepath.Join(dir, "out")) {
+				if !slices.Contains(before, name) && strings.HasSuffix(name, ".safetensors") {
+					t.Errorf("%s was left behind", name)
+				}
+			}
 		})
 	}
 }

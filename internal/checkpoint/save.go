@@ -130,6 +130,9 @@ func SaveFile(d *durable.Dir, name string, values []Value) (err error) {
 		from := v.From.DType()
 		data := make([]byte, from.Bytes(v.numel()))
 		v.From.ReadBytes(data, from.Bytes(v.Offset))
+		if err := v.From.Err(); err != nil {
+			return err
+		}
 		if from != v.DType {
 			floats := make([]float32, v.numel())
 			tensor.ToFloats(from, data, floats)

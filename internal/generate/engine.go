@@ -280,6 +280,9 @@ func (e *Engine) step(tokens []int32, length int) (err error) {
 		return err
 	}
 	s.scores.Read(e.scores)
+	if err := e.dev.Wait(); err != nil { // also what went wrong in reading
+		return err
+	}
 	e.cache.Len += len(tokens)
 	e.tokens = append(e.tokens, tokens...)
 	return nil

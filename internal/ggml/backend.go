@@ -85,6 +85,9 @@ func (b *Backend) Get(t Tensor, data []byte, offset int) {
 	C.ggml_backend_tensor_get(t.p, unsafe.Pointer(&data[0]), C.size_t(offset), C.size_t(len(data)))
 }
 
+// Err is the first thing that went wrong, also where nothing was returned, as in [Backend.Get].
+func (b *Backend) Err() error { return b.err }
+
 func (b *Backend) note(err error) {
 	if b.err == nil {
 		b.err = err

@@ -90,10 +90,9 @@ func (l *Library) Driver() string {
 
 // GPU describes a device.
 type GPU struct {
-	Name       string
-	Compute    string // capability, e.g. "9.0"
-	Processors int    // streaming multiprocessors
-	Total      int    // bytes of memory
+	Name    string
+	Compute string // capability, e.g. "9.0"
+	Total   int    // bytes of memory
 }
 
 // Info describes device i.
@@ -102,7 +101,7 @@ func (l *Library) Info(i int) (GPU, bool) {
 	if !C.lg_info(l.api, C.int(i), &x) {
 		return GPU{}, false
 	}
-	return GPU{C.GoString(&x.name[0]), fmt.Sprintf("%d.%d", x.major, x.minor), int(x.processors), int(x.total)}, true
+	return GPU{C.GoString(&x.name[0]), fmt.Sprintf("%d.%d", x.major, x.minor), int(x.total)}, true
 }
 
 // cuda is an open GPU.
@@ -202,7 +201,7 @@ func (b *Backend) Fetch(ts []Tensor) *Fetch {
 		f.size += t.Bytes()
 	}
 	if f.p = C.lg_fetch(b.cuda.api, b.cuda.p, &args[0], C.int(len(ts))); f.p == nil {
-		b.note(errors.New("no memory for values on their way to the host"))
+		b.note(errors.New("values cannot be brought to the host: there is no memory for them, or the device has failed"))
 	}
 	return f
 }

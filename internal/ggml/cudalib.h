@@ -23,7 +23,6 @@ struct ggml_backend;
 typedef struct {
 	char name[128];
 	int major, minor; // compute capability
-	int processors;   // streaming multiprocessors
 	size_t total;     // bytes
 } lg_cuda_info;
 

@@ -184,6 +184,23 @@ func TestGroup(t *testing.T) {
 	}
 }
 
+// TestGroupMember names weights and caches of all families, and where they go on two devices of a model of four layers.
+func TestGroupMember(t *testing.T) {
+	first, last := &Device{}, &Device{}
+	g := group{members: []*Device{first, last}, layers: 4}
+	for name, want := range map[string]*Device{
+		"model.embed_tokens.weight": first, "gpt_neox.embed_in.weight": first, "transformer.word_embeddings.weight": first,
+		"model.layers.1.mlp.up_proj.weight": first, "gpt_neox.layers.1.mlp.dense_4h_to_h.weight": first, "transformer.h.1.mlp.dense_4h_to_h.weight": first,
+		"model.layers.1.self_attn.q_proj.lora_A.weight": first, "KV cache of layer 1": first,
+		"model.layers.2.mlp.experts.down_proj": last, "transformer.h.2.input_layernorm.weight": last, "KV cache of layer 3": last,
+		"model.norm.weight": last, "transformer.ln_f.weight": last, "lm_head.weight": last, "embed_out.weight": last,
+	} {
+		if g.member(name) != want {
+			t.Errorf("%s is on the wrong device", name)
+		}
+	}
+}
+
 // TestPlacement compares what is said of each operation with the node it becomes.
 func TestPlacement(t *testing.T) {
 	places := map[string]OpPlace{}

@@ -206,6 +206,18 @@ func (t *Tensor) ReadBytes(out []byte, offset int) {
 	t.store.dev.b.Get(t.store.t, out, offset)
 }
 
+// Err reports what has failed on the weight's device so far, such as reading it: what
+// was read is worth nothing then. Who keeps values asks before it says that they are kept.
+func (t *Tensor) Err() error {
+	if t.store == nil {
+		return nil
+	}
+	if err := t.store.dev.b.Err(); err != nil {
+		return fmt.Errorf("%s: %w", t.store.dev.Name, err)
+	}
+	return nil
+}
+
 // SetBytes sets the value of a weight that has memory of its own.
 func (t *Tensor) SetBytes(data []byte) {
 	if len(data) != t.dtype.Bytes(t.Numel()) {

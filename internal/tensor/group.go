@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/litgpt-go/litgpt/internal/ggml"
 )
 
 // group is a device made of several, each of which has some of a model's layers
@@ -76,7 +74,8 @@ func (g *group) close() {
 	closeAll(g.members)
 }
 
-var layerName = regexp.MustCompile(`\blayers?[. ](\d+)\b`)
+// layerName finds the number of a weight's layer: "model.layers.3.", Falcon's "transformer.h.3.", a cache's "layer 3".
+var layerName = regexp.MustCompile(`\b(?:layers?|h)[. ](\d+)\b`)
 
 // member is the device that a weight belongs to, by its name: that of its layer,
 // the first for what stands before the layers (the embedding), the last for what comes after.
@@ -88,7 +87,7 @@ func (g *group) member(name string) *Device {
 			return g.members[layer*len(g.members)/g.layers]
 		}
 	}
-	if strings.Contains(name, "embed") || strings.Contains(name, "wte") {
+	if strings.Contains(name, "embed") && !strings.HasPrefix(name, "embed_out") { // which is GPT-NeoX's output projection
 		return g.members[0]
 	}
 	return g.members[last]
@@ -117,16 +116,15 @@ func (g *group) on(d *Device, w *Tensor) (*Tensor, error) {
 
 // stages are the programs of a graph over a group.
 type stages struct {
-	programs []*Program
+	programs []*Program   // by device; nil where nothing of the graph belongs to it
 	inputs   [][2]*Tensor // of the graph, and as a stage has it
 	imports  []transfer
 }
 
 // transfer is a value that goes from one stage to an input of a later one.
 type transfer struct {
-	from, to *Program
-	src, dst *Tensor
-	before   int // the stage that reads it
+	from, to int     // stages
+	src, dst *Tensor // as the stages have it
 }
 
 // compileGroup cuts the graph where it goes from one device to the next and
@@ -159,9 +157,6 @@ func (g *Graph) compileGroup(dev *Device, outputs []*Tensor) (p *Program, err er
 		clones[i] = map[*Tensor]*Tensor{}
 	}
 	s := &stages{programs: make([]*Program, n)}
-	type wanted struct{ from, to int }
-	var crossings []transfer
-	var between []wanted
 	exports := make([][]*Tensor, n)
 	operand := func(i int, t *Tensor) (*Tensor, error) {
 		if t.IsWeight() {
@@ -177,12 +172,11 @@ func (g *Graph) compileGroup(dev *Device, outputs []*Tensor) (p *Program, err er
 			s.inputs = append(s.inputs, [2]*Tensor{t, c})
 			return c, nil
 		}
-		from := clones[stage[t]][t]
+		from := stage[t]
 		c.imported = true
-		crossings = append(crossings, transfer{src: from, dst: c, before: i})
-		between = append(between, wanted{stage[t], i})
-		if !slices.Contains(exports[stage[t]], from) {
-			exports[stage[t]] = append(exports[stage[t]], from)
+		s.imports = append(s.imports, transfer{from, i, clones[from][t], c})
+		if !slices.Contains(exports[from], clones[from][t]) {
+			exports[from] = append(exports[from], clones[from][t])
 		}
 		return c, nil
 	}
@@ -207,20 +201,16 @@ func (g *Graph) compileGroup(dev *Device, outputs []*Tensor) (p *Program, err er
 		}
 	}
 
-	p = &Program{dev: dev, stages: s, lowered: map[*Tensor]ggml.Tensor{}}
+	p = &Program{dev: dev, stages: s}
 	for i, part := range graphs {
 		if len(exports[i]) == 0 {
-			continue // nothing of the graph belongs to this device
+			continue
 		}
 		if s.programs[i], err = part.Compile(gr.members[i], exports[i]...); err != nil {
 			p.Close()
 			return nil, err
 		}
 		p.Scratch += s.programs[i].Scratch
-	}
-	for k, c := range crossings {
-		c.from, c.to = s.programs[between[k].from], s.programs[between[k].to]
-		s.imports = append(s.imports, c)
 	}
 	for _, t := range outputs {
 		if !t.IsInput() { // read through the stage that computes it
@@ -241,8 +231,9 @@ func (s *stages) run() error {
 			continue
 		}
 		for _, t := range s.imports {
-			if t.before == i {
-				t.from.dev.b.Copy(t.from.lowered[t.src], p.dev.b, p.lowered[t.dst])
+			if t.to == i {
+				from := s.programs[t.from]
+				from.dev.b.Copy(from.lowered[t.src], p.dev.b, p.lowered[t.dst])
 			}
 		}
 		if err := p.Run(); err != nil {

@@ -239,6 +239,3 @@ func (p *Program) Close() {
 	p.ctx.Free()
 	p.ctx, p.lowered, p.weights = nil, nil, nil
 }
-
-// Nodes is the number of GGML operations.
-func (p *Program) Nodes() int { return len(p.graph.Nodes()) }

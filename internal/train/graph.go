@@ -115,12 +115,12 @@ func (s *graphs) run(b data.Batch, weight float32, first bool, seed [2]int32) (*
 	return g, g.p.Run()
 }
 
-// nll waits for the negative log-likelihoods of the n counted rows of the last run, in their order.
-func (g *graph) nll(n int) (nll []float32) {
+// nll waits for g's negative log-likelihoods of the n counted rows of the last run, in their order.
+func (s *graphs) nll(g *graph, n int) (nll []float32, err error) {
 	for _, c := range g.chunks {
 		nll = append(nll, c.nll.Values()...)
 	}
-	return nll[:n]
+	return nll[:n], s.dev.Wait()
 }
 
 // keep is how many graphs stay compiled: enough for the lengths of most data,

@@ -134,5 +134,5 @@ func (t *Trainer) Loss(b data.Batch) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	return g.nll(len(counted(b))), nil
+	return t.graphs.nll(g, len(counted(b)))
 }

@@ -161,7 +161,6 @@ static bool info(int device, lg_cuda_info *out) {
 	snprintf(out->name, sizeof out->name, "%s", p.name);
 	out->major = p.major;
 	out->minor = p.minor;
-	out->processors = p.multiProcessorCount;
 	out->total = p.totalGlobalMem;
 	return true;
 }

@@ -98,7 +98,7 @@ static int current_device;
 cudaError_t cudaDriverGetVersion(int *v) { return *v = device_count() < 0 ? 0 : 13000, cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device) {
 	if (device < 0 || device >= device_count()) return fail(cudaErrorInvalidDevice);
-	*p = {"emulated GPU", device_memory(), 9, 0, 132};
+	*p = {"emulated GPU", device_memory(), 9, 0};
 	return cudaSuccess;
 }
 cudaError_t cudaGetDeviceCount(int *n) {
@@ -136,7 +136,8 @@ cudaError_t lg_cudaMalloc(void **p, size_t n) {
 cudaError_t cudaFree(void *p) { return free(p), cudaSuccess; }
 cudaError_t cudaFreeHost(void *p) { return cudaFree(p); }
 cudaError_t cudaFreeAsync(void *p, cudaStream_t) { return cudaFree(p); }
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind, cudaStream_t s) {
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind kind, cudaStream_t s) {
+	if (kind == cudaMemcpyDeviceToHost && setting("LITGPT_EMULATE_BROKEN", 0)) return fail(cudaErrorInvalidValue);
 	lg_emulate::submit(s, [=] { memmove(to, from, n); });
 	return cudaSuccess;
 }

@@ -35,10 +35,11 @@ const char *cudaGetErrorName(cudaError_t e);
 
 // There are LITGPT_EMULATE_DEVICES devices (2 when that is not set), each with
 // LITGPT_EMULATE_MEMORY bytes of memory (80 GiB); -1 devices mean that there is no driver.
+// With LITGPT_EMULATE_BROKEN=1 nothing can be read from them.
 struct cudaDeviceProp {
 	char name[256];
 	size_t totalGlobalMem;
-	int major, minor, multiProcessorCount;
+	int major, minor;
 };
 cudaError_t cudaDriverGetVersion(int *v);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device);
