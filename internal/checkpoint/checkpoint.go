@@ -50,11 +50,13 @@ func pieces(model any, src Source) map[string][]nn.Piece {
 // Options say how weights are held.
 type Options struct {
 	// Matrix is the type of weights of two axes or more in memory; Stored keeps that of the
-	// file. Norms and biases are always F32.
+	// file. Norms and biases are always F32. Weights that are quantized in the file stay
+	// so, whatever Matrix says, unless Own is set.
 	Matrix Type
 
 	// Own copies every weight, so that it can be trained; otherwise a weight whose
-	// type fits is used where the file is mapped.
+	// type fits is used where the file is mapped. Quantized weights become floats of
+	// the type Matrix, F32 if that is Stored.
 	Own bool
 }
 
@@ -71,7 +73,11 @@ const (
 
 var types = map[Type]tensor.DType{F32: tensor.F32, BF16: tensor.BF16, F16: tensor.F16}
 
-var stored = map[safetensors.DType]tensor.DType{"F32": tensor.F32, "F16": tensor.F16, "BF16": tensor.BF16}
+// stored is the type of a tensor in a file: a float, or one of GGML's quantized types, which a GGUF file has.
+func stored(t safetensors.Tensor) (tensor.DType, bool) {
+	d, ok := tensor.DTypeByName(string(t.DType))
+	return d, ok && d != tensor.I32
+}
 
 // Load fills every weight of model on dev; a planning device gets their sizes only, and
 // of the files nothing but headers is read. It reports all that does not fit at
@@ -95,14 +101,14 @@ func Load(dev *tensor.Device, model any, src Source, o Options) error {
 		for _, piece := range of(split, name, p) {
 			used[piece.Name] = true
 			t, ok := src.Tensor(piece.Name)
-			_, float := stored[t.DType]
+			_, float := stored(t)
 			switch {
 			case !ok:
 				errs = append(errs, fmt.Errorf("missing %s, shape %v", piece.Name, piece.Shape))
 			case !slices.Equal(t.Shape, piece.Shape):
 				errs = append(errs, fmt.Errorf("%s: shape %v in the checkpoint, %v in the model", piece.Name, t.Shape, piece.Shape))
 			case !float:
-				errs = append(errs, fmt.Errorf("%s: type %s in the checkpoint, F32, F16 or BF16 wanted", piece.Name, t.DType))
+				errs = append(errs, fmt.Errorf("%s: type %s in the checkpoint, F32, F16, BF16 or one of GGML's quantized types wanted", piece.Name, t.DType))
 			default:
 				j.ts = append(j.ts, t)
 			}
@@ -163,13 +169,13 @@ func of(split map[string][]nn.Piece, name string, p *tensor.Tensor) []nn.Piece {
 
 // place gives p memory and the values of ts, which are its rows.
 func place(dev *tensor.Device, p *tensor.Tensor, ts []safetensors.Tensor, o Options) error {
-	from := stored[ts[0].DType]
+	from, _ := stored(ts[0])
 	to, ok := types[o.Matrix]
-	if !ok {
-		to = from
-	}
-	if len(p.Shape()) < 2 {
+	switch {
+	case len(p.Shape()) < 2, o.Own && from.Quantized() && !ok:
 		to = tensor.F32
+	case !ok, from.Quantized() && !o.Own:
+		to = from
 	}
 	if from == to && !o.Own && len(ts) == 1 {
 		return dev.Map(p, from, ts[0].Data)
@@ -204,7 +210,8 @@ func fill(p *tensor.Tensor, ts []safetensors.Tensor) error {
 		if err := fillAt(p, at, t); err != nil {
 			return err
 		}
-		at += len(t.Data) / stored[t.DType].Size()
+		from, _ := stored(t)
+		at += elements(from, len(t.Data))
 	}
 	return nil
 }
@@ -214,23 +221,27 @@ func Fill(p *tensor.Tensor, t safetensors.Tensor) error { return fillAt(p, 0, t)
 
 // fillAt is Fill of the elements of p from first on.
 func fillAt(p *tensor.Tensor, first int, t safetensors.Tensor) error {
-	from, to := stored[t.DType], p.DType()
-	const piece = 1 << 20 // elements
-	n := len(t.Data) / from.Size()
-	raw, floats := make([]byte, min(n, piece)*from.Size()), make([]float32, min(n, piece))
+	from, _ := stored(t)
+	to := p.DType()
+	const piece = 1 << 20 // elements, whole blocks of every type
+	n := elements(from, len(t.Data))
+	raw, floats := make([]byte, from.Bytes(min(n, piece))), make([]float32, min(n, piece))
 	for at := 0; at < n; at += piece {
 		m := min(piece, n-at)
 		chunk := t
-		chunk.Shape, chunk.Data = []int{m}, t.Data[at*from.Size():(at+m)*from.Size()]
-		if err := chunk.CopyTo(raw[:m*from.Size()]); err != nil {
+		chunk.Shape, chunk.Data = []int{m}, t.Data[from.Bytes(at):from.Bytes(at+m)]
+		if err := chunk.CopyTo(raw[:from.Bytes(m)]); err != nil {
 			return err
 		}
 		if from == to {
-			p.WriteBytes(raw[:m*from.Size()], (first+at)*to.Size())
+			p.WriteBytes(raw[:from.Bytes(m)], to.Bytes(first+at))
 			continue
 		}
-		tensor.ToFloats(from, raw[:m*from.Size()], floats[:m])
-		p.WriteBytes(tensor.FromFloats(to, floats[:m]), (first+at)*to.Size())
+		tensor.ToFloats(from, raw[:from.Bytes(m)], floats[:m])
+		p.WriteBytes(tensor.FromFloats(to, floats[:m]), to.Bytes(first+at))
 	}
 	return nil
 }
+
+// elements is how many elements of a type n bytes are.
+func elements(d tensor.DType, n int) int { return n / d.Bytes(d.Block()) * d.Block() }

@@ -89,7 +89,7 @@ func TestLoadReportsEverything(t *testing.T) {
 		"checkpoint does not match config.json:",
 		"missing model.embed_tokens.weight, shape [5 4]",
 		"model.up.weight: shape [16] in the checkpoint, [4 4] in the model",
-		"model.up.bias: type I8 in the checkpoint, F32, F16 or BF16 wanted",
+		"model.up.bias: type I8 in the checkpoint, F32, F16, BF16 or one of GGML's quantized types wanted",
 		"model.norm.weight: shape [3] in the checkpoint, [4] in the model",
 		"unused extra.weight",
 	}

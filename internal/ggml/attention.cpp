@@ -86,7 +86,7 @@ static void bounds(const int32_t *span, int64_t n, int64_t *lo, int64_t *hi) {
 // one_query is attention of one query over rows [lo,hi) of keys and values: dot products and sums straight from the cache.
 static void one_query(const float *q, const T *k, const T *v, int64_t head, int64_t d, int64_t lo, int64_t hi, float scale, float cap, float *y) {
 	int64_t ld = k->ne[0] * k->ne[1];
-	float *s = scratch(0, hi - lo + VL), *tmp = scratch(1, d);
+	float *s = scratch(0, hi - lo + VL), *tmp = scratch(1, d + ROW_EXTRA);
 	for (int64_t j = lo; j < hi; j++) {
 		const float *x = row_f32(k->type, k->data, j * ld + head * d, (int)d, tmp);
 		vf a = {};

@@ -19,10 +19,33 @@ extern "C" {
 enum ggml_type {
 	GGML_TYPE_F32 = 0,
 	GGML_TYPE_F16 = 1,
+	GGML_TYPE_Q4_0 = 2,
+	GGML_TYPE_Q4_1 = 3,
+	GGML_TYPE_Q5_0 = 6,
+	GGML_TYPE_Q5_1 = 7,
 	GGML_TYPE_Q8_0 = 8,
+	GGML_TYPE_Q8_1 = 9,
+	GGML_TYPE_Q2_K = 10,
+	GGML_TYPE_Q3_K = 11,
+	GGML_TYPE_Q4_K = 12,
+	GGML_TYPE_Q5_K = 13,
+	GGML_TYPE_Q6_K = 14,
+	GGML_TYPE_Q8_K = 15,
+	GGML_TYPE_IQ2_XXS = 16,
+	GGML_TYPE_IQ2_XS = 17,
+	GGML_TYPE_IQ3_XXS = 18,
+	GGML_TYPE_IQ1_S = 19,
+	GGML_TYPE_IQ4_NL = 20,
+	GGML_TYPE_IQ3_S = 21,
+	GGML_TYPE_IQ2_S = 22,
+	GGML_TYPE_IQ4_XS = 23,
 	GGML_TYPE_I32 = 26,
 	GGML_TYPE_I64 = 27,
+	GGML_TYPE_IQ1_M = 29,
 	GGML_TYPE_BF16 = 30,
+	GGML_TYPE_TQ1_0 = 34,
+	GGML_TYPE_TQ2_0 = 35,
+	GGML_TYPE_MXFP4 = 39,
 };
 enum ggml_status {
 	GGML_STATUS_ALLOC_FAILED = -2,
@@ -76,6 +99,24 @@ struct ggml_threadpool_params {
 	uint32_t poll;
 	bool strict_cpu;
 	bool paused;
+};
+typedef void (*ggml_to_float_t)(const void *x, float *y, int64_t k);
+typedef void (*ggml_from_float_t)(const float *x, void *y, int64_t k);
+typedef void (*ggml_vec_dot_t)(int n, float *s, size_t bs, const void *x, size_t bx, const void *y, size_t by, int nrc);
+struct ggml_type_traits {
+	const char *type_name;
+	int64_t blck_size;
+	int64_t blck_size_interleave;
+	size_t type_size;
+	bool is_quantized;
+	ggml_to_float_t to_float;
+	ggml_from_float_t from_float_ref;
+};
+struct ggml_type_traits_cpu {
+	ggml_from_float_t from_float;
+	ggml_vec_dot_t vec_dot;
+	enum ggml_type vec_dot_type;
+	int64_t nrows;
 };
 typedef void (*ggml_custom_op_t)(struct ggml_tensor *dst, int ith, int nth, void *userdata);
 
@@ -136,6 +177,13 @@ enum ggml_status ggml_backend_graph_compute(ggml_backend_t backend, struct ggml_
 enum ggml_status ggml_backend_graph_compute_async(ggml_backend_t backend, struct ggml_cgraph *cgraph, int batch_size);
 bool ggml_backend_supports_op(ggml_backend_t backend, const struct ggml_tensor *op);
 size_t ggml_backend_buft_get_alloc_size(ggml_backend_buffer_type_t buft, const struct ggml_tensor *tensor);
+
+const struct ggml_type_traits *ggml_get_type_traits(enum ggml_type type);
+const struct ggml_type_traits_cpu *ggml_get_type_traits_cpu(enum ggml_type type);
+void ggml_quantize_init(enum ggml_type type);
+bool ggml_quantize_requires_imatrix(enum ggml_type type);
+size_t ggml_quantize_chunk(enum ggml_type type, const float *src, void *dst, int64_t start, int64_t nrows, int64_t n_per_row, const float *imatrix);
+bool ggml_validate_row_data(enum ggml_type type, const void *data, size_t nbytes);
 
 int ggml_cpu_has_avx2(void);
 int ggml_cpu_has_avx512(void);

@@ -154,13 +154,14 @@ void experts(T *dst, int ith, int nth, void *params) {
 	const int64_t per = p->i[0], m = dst->ne[0], k = x->ne[0], e = w->ne[2];
 	const bool trans = p->i[1];
 	const int32_t *first = i32(dst->src[2]), *pair = first + e + 1;
-	range r = share(m, ith, nth, NR);
+	const int block = type_block(w->type);
+	range r = share(m, ith, nth, trans && block > NR ? block : NR); // blocks along m are not cut
 	if (r.from >= r.to) return;
 	for (int64_t i = 0; i < e; i++) {
 		const char *we = (const char *)w->data + type_bytes(w->type, i * m * k);
 		const int32_t *of = pair + first[i];
 		const int n = first[i + 1] - first[i];
-		if (n <= kFewPairs && !trans) {
+		if (n <= kFewPairs && !trans && block == 1) {
 			if (n == 0) continue;
 			float *in = scratch(2, (size_t)kFewPairs * k), *ys[kFewPairs];
 			for (int j = 0; j < n; j++) {

@@ -1,3 +1,4 @@
+#include "cggml.h"
 #include "gemm.h"
 #include "kernels.h"
 #include <cstdlib>
@@ -36,35 +37,37 @@ static void convert(int type, const uint16_t *s, int k, float *d) {
 	}
 }
 
+int type_block(int type) { return type == LG_F32 || type == LG_F16 || type == LG_BF16 ? 1 : (int)ggml_get_type_traits((ggml_type)type)->blck_size; }
+
+ptrdiff_t block_bytes(int type, ptrdiff_t n) {
+	const ggml_type_traits *t = ggml_get_type_traits((ggml_type)type);
+	return n / t->blck_size * (ptrdiff_t)t->type_size;
+}
+
 const float *row_f32(int type, const void *row, ptrdiff_t from, int k, float *tmp) {
 	if (type == LG_F32) return (const float *)row + from;
-	if (type == LG_Q8_0) {
-		const char *block = (const char *)row + type_bytes(type, from);
-		for (int i = 0; i < k; i += 32, block += 34) {
-			uint16_t h;
-			memcpy(&h, block, 2);
-			const float d = f16_to_f32(h);
-			const int8_t *q = (const int8_t *)block + 2;
-			for (int j = 0; j < 32; j++) tmp[i + j] = d * (float)q[j];
-		}
+	if (type == LG_F16 || type == LG_BF16) {
+		convert(type, (const uint16_t *)row + from, k, tmp);
 		return tmp;
 	}
-	convert(type, (const uint16_t *)row + from, k, tmp);
-	return tmp;
+	const ggml_type_traits *t = ggml_get_type_traits((ggml_type)type);
+	const ptrdiff_t first = from / t->blck_size * t->blck_size, end = (from + k + t->blck_size - 1) / t->blck_size * t->blck_size;
+	t->to_float((const char *)row + block_bytes(type, first), tmp, end - first);
+	return tmp + (from - first);
 }
 
 // Both operands are packed by the two functions below, into panels of W columns, [k][W]; zero where columns are missing.
 
-// pack_rows packs an operand whose rows run along the panels: element (x,p) is at src[p*ld+x]. Each row
+// pack_rows packs an operand whose rows run along the panels: element (x,p) is at src[p*ld+at+x]. Each row
 // is read once from end to end, for there the next row may lie a power of two away, in the same cache set.
 template <int W>
-static void pack_rows(int type, const char *src, ptrdiff_t ld, int n, int k, float *out) {
+static void pack_rows(int type, const char *src, ptrdiff_t ld, ptrdiff_t at, int n, int k, float *out) {
 	const int XB = W * 16; // columns at a time: as many panels are written in turn
-	float tmp[XB];
+	float tmp[XB + ROW_EXTRA];
 	for (int x0 = 0; x0 < n; x0 += XB) {
 		int xb = n - x0 < XB ? n - x0 : XB;
 		for (int p = 0; p < k; p++) {
-			const float *r = row_f32(type, src + type_bytes(type, (ptrdiff_t)p * ld), x0, xb, tmp);
+			const float *r = row_f32(type, src + type_bytes(type, (ptrdiff_t)p * ld), at + x0, xb, tmp);
 			float *o = out + (ptrdiff_t)x0 * k + p * W;
 			int x = 0;
 			for (; x + W <= xb; x += W, o += (ptrdiff_t)k * W) memcpy(o, r + x, W * 4);
@@ -74,20 +77,21 @@ static void pack_rows(int type, const char *src, ptrdiff_t ld, int n, int k, flo
 	}
 }
 
-// pack_columns packs an operand whose rows run along the depth: element (x,p) is at src[x*ld+p].
+// pack_columns packs an operand whose rows run along the depth: element (x,p) is at src[x*ld+at+p].
 // Blocks of 4×4 are transposed in registers. When W is no multiple of 4, as 6, a store's surplus
 // lies where the next step of p, or the next panel, is written after it.
-template <int W>
-static void pack_columns(int type, const char *src, ptrdiff_t ld, int n, int k, float *out) {
-	const int KB = 64, G = (W + 3) / 4 * 4; // depth at a time, rows rounded up
+// KB is the depth at a time, the length of the longest blocks for quantized types.
+template <int W, int KB>
+static void pack_columns(int type, const char *src, ptrdiff_t ld, ptrdiff_t at, int n, int k, float *out) {
+	const int G = (W + 3) / 4 * 4; // rows rounded up
 	static const float zeros[KB] = {};
-	float tmp[W][KB];
+	float tmp[W][KB + (KB > 64 ? ROW_EXTRA : 0)];
 	for (int x0 = 0; x0 < n; x0 += W) {
 		int w = n - x0 < W ? n - x0 : W;
 		for (int p0 = 0; p0 < k; p0 += KB) {
 			int kb = k - p0 < KB ? k - p0 : KB, p = 0;
 			const float *r[G];
-			for (int x = 0; x < G; x++) r[x] = x < w ? row_f32(type, src + type_bytes(type, (x0 + x) * ld), p0, kb, tmp[x]) : zeros;
+			for (int x = 0; x < G; x++) r[x] = x < w ? row_f32(type, src + type_bytes(type, (x0 + x) * ld), at + p0, kb, tmp[x]) : zeros;
 			for (; p + 4 <= kb; p += 4, out += 4 * W)
 #pragma GCC unroll 4
 				for (int x = G - 4; x >= 0; x -= 4) transpose4(r + x, p, out + x, W);
@@ -101,9 +105,11 @@ template <int W>
 static void pack(int type, const void *src, ptrdiff_t ld, bool trans, int x0, int n, int k0, int k, float *out) {
 	const char *p = (const char *)src;
 	if (trans)
-		pack_rows<W>(type, p + type_bytes(type, k0 * ld + x0), ld, n, k, out);
+		pack_rows<W>(type, p + type_bytes(type, k0 * ld), ld, x0, n, k, out);
+	else if (type_block(type) == 1)
+		pack_columns<W, 64>(type, p + type_bytes(type, x0 * ld), ld, k0, n, k, out);
 	else
-		pack_columns<W>(type, p + type_bytes(type, x0 * ld + k0), ld, n, k, out);
+		pack_columns<W, 256>(type, p + type_bytes(type, x0 * ld), ld, k0, n, k, out);
 }
 
 void pack_b(int type, const void *b, ptrdiff_t ld, bool trans, int j0, int m, int k0, int k, float *out) {
@@ -116,7 +122,10 @@ static void gemm(const lg_gemm *g, int i0, int i1, int j0, int j1) {
 	const int KC = 320, MC = MR * 16, NC = NR * 64;
 	// 4 more: pack_columns stores a surplus.
 	float *pa = scratch(0, (size_t)MC * KC + 4), *pb = scratch(1, (size_t)NC * KC);
-	const int steps = (g->k + KC - 1) / KC, depth = (g->k + steps - 1) / steps; // equal steps: a short last one would not pay for its pass over C
+	// Equal steps: a short last one would not pay for its pass over C. Whole blocks: each is unpacked once.
+	const int unit = g->tb ? 1 : type_block(g->btype), steps = (g->k + KC - 1) / KC;
+	int depth = ((g->k + steps - 1) / steps + unit - 1) / unit * unit;
+	if (depth > KC) depth = KC / unit * unit;
 	for (int jc = j0; jc < j1; jc += NC) {
 		int m = j1 - jc < NC ? j1 - jc : NC;
 		for (int kc = 0; kc < g->k; kc += depth) {
@@ -139,8 +148,9 @@ static void gemm(const lg_gemm *g, int i0, int i1, int j0, int j1) {
 void lg_gemm_run(const lg_gemm *g, int ith, int nth) {
 	// Threads share the longer side of C in whole tiles, so that each packs its part of that operand once; the sum over k is never split, so results do not depend on the number of threads.
 	if (g->m >= g->n) {
-		int tiles = (g->m + NR - 1) / NR;
-		int j0 = (int)((int64_t)tiles * ith / nth) * NR, j1 = (int)((int64_t)tiles * (ith + 1) / nth) * NR;
+		const int block = g->tb ? type_block(g->btype) : 1, unit = block > NR ? block : NR; // blocks along m are not cut
+		int tiles = (g->m + unit - 1) / unit;
+		int j0 = (int)((int64_t)tiles * ith / nth) * unit, j1 = (int)((int64_t)tiles * (ith + 1) / nth) * unit;
 		if (j1 > g->m) j1 = g->m;
 		if (j0 < j1) gemm(g, 0, g->n, j0, j1);
 	} else {

@@ -16,7 +16,7 @@
 #define MR 6
 #endif
 
-enum { LG_F32 = 0, LG_F16 = 1, LG_Q8_0 = 8, LG_BF16 = 30 }; // ggml_type
+enum { LG_F32 = 0, LG_F16 = 1, LG_Q8_0 = 8, LG_BF16 = 30 }; // ggml_type; all others are quantized weights
 
 template <int R>
 static inline __attribute__((always_inline)) void micro(int k, const float *a, ptrdiff_t rs, ptrdiff_t cs, const float *b, vf *c0, vf *c1) {
@@ -88,11 +88,16 @@ static inline void block(int n, int m, int k, const float *a, ptrdiff_t rs, ptrd
 	}
 }
 
-// row_f32 gives k elements of a row of the given type as floats, through tmp when they are not floats already.
-// Of Q8_0, which caches alone are stored in, from and k are multiples of its blocks of 32, as head sizes are.
+// type_block is the number of elements that a type stores together: 1, 32 or 256.
+int type_block(int type);
+// block_bytes is the size of n elements, of whole blocks of a quantized type.
+ptrdiff_t block_bytes(int type, ptrdiff_t n);
+// type_bytes is the size of n elements of any type.
+static inline ptrdiff_t type_bytes(int type, ptrdiff_t n) { return type == LG_F32 ? 4 * n : type == LG_F16 || type == LG_BF16 ? 2 * n : block_bytes(type, n); }
+// row_f32 gives elements [from, from+k) of a row of any type as floats, through tmp when they are not floats already.
+// Blocks are unpacked whole, so tmp has room for ROW_EXTRA more than k.
 const float *row_f32(int type, const void *row, ptrdiff_t from, int k, float *tmp);
-// type_bytes is the size of n elements of F32, F16, BF16, or of whole blocks of Q8_0.
-static inline ptrdiff_t type_bytes(int type, ptrdiff_t n) { return type == LG_F32 ? 4 * n : type == LG_Q8_0 ? n / 32 * 34 : 2 * n; }
+#define ROW_EXTRA 512
 
 // pack_b packs columns [j0, j0+m) and depth [k0, k0+k) of B. Element (j,k) is at
 // b[j*ld+k] when trans is false, at b[k*ld+j] when it is true; ld in elements.

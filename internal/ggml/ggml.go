@@ -33,12 +33,11 @@ import (
 // Type is a ggml_type.
 type Type int32
 
-// The types of tensors that we make.
+// The types of tensors; quants.go has those of quantized weights.
 const (
 	F32  Type = C.GGML_TYPE_F32
 	F16  Type = C.GGML_TYPE_F16
 	BF16 Type = C.GGML_TYPE_BF16
-	Q8_0 Type = C.GGML_TYPE_Q8_0
 	I32  Type = C.GGML_TYPE_I32
 )
 

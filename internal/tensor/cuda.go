@@ -84,14 +84,14 @@ var cudaLowerings = [numOps]func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Te
 		return p.ctx.CustomInPlace(ggml.AddDot, s[0], ggml.Params{}, append(s[1:], p.scratch(ggml.AddDot, ggml.Params{}, s))...)
 	},
 	OpExperts: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		return p.ctx.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int)), 0, int64(ggmlTypes[p.cuda.compute])}}, s...)
+		return p.ctx.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int)), 0, int64(dtypes[p.cuda.compute].ggml)}}, s...)
 	},
 	OpExpertsBack: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		return p.ctx.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{1, 1, int64(ggmlTypes[p.cuda.compute])}}, s...)
+		return p.ctx.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{1, 1, int64(dtypes[p.cuda.compute].ggml)}}, s...)
 	},
 	// Of dy and x, which are float32 both, the products are of the graph's type as others are.
 	OpExpertsBackW: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		return p.ctx.Custom(ggml.ExpertsBackW, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int)), int64(ggmlTypes[p.cuda.compute])}}, s...)
+		return p.ctx.Custom(ggml.ExpertsBackW, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int)), int64(dtypes[p.cuda.compute].ggml)}}, s...)
 	},
 	OpAttention: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return p.withScratch(ggml.Attention, t, p.attention(t), s)
@@ -103,7 +103,7 @@ var cudaLowerings = [numOps]func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Te
 
 func (p *Program) attention(t *Tensor) ggml.Params {
 	a := params(t.Attr)
-	a.I[1] = int64(ggmlTypes[p.cuda.compute])
+	a.I[1] = int64(dtypes[p.cuda.compute].ggml)
 	return a
 }
 
@@ -137,7 +137,7 @@ func (p *Program) as(to DType, t *Tensor, n ggml.Tensor) ggml.Tensor {
 	if c, ok := p.cuda.converted[key]; ok && p.cuda.count-c.at <= keepConverted {
 		return c.n
 	}
-	c := p.ctx.CustomOf(ggmlTypes[to], ggml.Convert, ne(t.shape), ggml.Params{}, n)
+	c := p.ctx.CustomOf(dtypes[to].ggml, ggml.Convert, ne(t.shape), ggml.Params{}, n)
 	p.cuda.converted[key] = converted{c, p.cuda.count}
 	return c
 }

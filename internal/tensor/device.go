@@ -93,8 +93,6 @@ type storage struct {
 	use  Use    // what the ledger has of it
 }
 
-var ggmlTypes = [...]ggml.Type{F32: ggml.F32, F16: ggml.F16, BF16: ggml.BF16, I32: ggml.I32, Q8_0: ggml.Q8_0}
-
 // Alloc gives a weight memory of its own, with undefined contents. Earlier memory is released.
 func (d *Device) Alloc(t *Tensor, dtype DType) error {
 	if !t.IsWeight() {
@@ -107,7 +105,7 @@ func (d *Device) Alloc(t *Tensor, dtype DType) error {
 		d = d.group.member(t.Name)
 	}
 	s := &storage{dev: d, ctx: ggml.NewContext(1, 0)}
-	s.t = s.ctx.New(ggmlTypes[dtype], ne(t.shape))
+	s.t = s.ctx.New(dtypes[dtype].ggml, ne(t.shape))
 	size := d.bufferSize(d.b.Size(s.t))
 	s.use = Use{Bytes: size}
 	if !d.planning {
@@ -142,7 +140,7 @@ func (d *Device) Map(t *Tensor, dtype DType, data []byte) error {
 	// GGML wants an aligned base; the tensor itself may begin anywhere in the buffer.
 	off := int(p % 64)
 	s := &storage{dev: d, ctx: ggml.NewContext(1, 0), keep: data, use: use}
-	s.t = s.ctx.New(ggmlTypes[dtype], ne(t.shape))
+	s.t = s.ctx.New(dtypes[dtype].ggml, ne(t.shape))
 	if !d.planning {
 		s.buf = d.b.Wrap(unsafe.Add(unsafe.Pointer(&data[0]), -off), len(data)+off+64)
 	}

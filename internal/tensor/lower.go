@@ -35,6 +35,9 @@ var lowerings = [...]lowering{
 	},
 	OpMatMulT: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		if len(t.shape) == 2 && t.shape[0] <= smallProduct {
+			if t.Src[1].dtype.Quantized() {
+				return c.MulMat(s[1], s[0])
+			}
 			return c.Custom(ggml.MatVec, ne(t.shape), ggml.Params{}, s...)
 		}
 		return c.Custom(ggml.MatMul, ne(t.shape), ggml.Params{}, s...)
@@ -176,10 +179,18 @@ func params(attr any) (p ggml.Params) {
 var (
 	floats32 = []DType{F32}
 	integers = []DType{I32}
-	stored   = []DType{F32, F16, BF16}
 	cached   = []DType{F32, F16, BF16, Q8_0}
-	anything = []DType{F32, F16, BF16, I32, Q8_0}
+	anything = allDTypes()
+	stored   = slices.DeleteFunc(allDTypes(), func(d DType) bool { return d == I32 })
 )
+
+func allDTypes() []DType {
+	all := make([]DType, numDTypes)
+	for i := range all {
+		all[i] = DType(i)
+	}
+	return all
+}
 
 // operandTypes are the types that an operation reads, by position of the operand;
 // nil and beyond the end mean F32. GGML ends the process, and our kernels read

@@ -131,7 +131,7 @@ func (p *Program) operand(s *Tensor) ggml.Tensor {
 		n = s.store.t
 		p.weights[s] = s.store
 	case s.IsInput():
-		n = p.ctx.New(ggmlTypes[s.dtype], ne(s.shape))
+		n = p.ctx.New(dtypes[s.dtype].ggml, ne(s.shape))
 		n.SetInput()
 		s.prog = p
 		p.inputs = append(p.inputs, s)

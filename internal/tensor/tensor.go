@@ -18,41 +18,115 @@ package tensor
 import (
 	"fmt"
 	"slices"
+
+	"github.com/litgpt-go/litgpt/internal/ggml"
 )
 
 // DType is the type of a tensor's elements.
 type DType uint8
 
-// Element types. Everything computed is F32; weights may be stored in F16 or BF16, caches also in Q8_0.
+// Element types. Everything computed is F32; weights may be stored in any type but I32, caches in Q8_0 as well as in floats.
+// From Q4_0 on they are quantized: GGML's blocks of 32 or 256 elements with their scales.
 const (
 	F32 DType = iota
 	F16
 	BF16
 	I32
-	Q8_0 // blocks of 32 elements d·q: d in F16, then 32 q of 8 bits (GGML's block_q8_0)
+	Q4_0
+	Q4_1
+	Q5_0
+	Q5_1
+	Q8_0
+	Q2_K
+	Q3_K
+	Q4_K
+	Q5_K
+	Q6_K
+	IQ1_S
+	IQ1_M
+	IQ2_XXS
+	IQ2_XS
+	IQ2_S
+	IQ3_XXS
+	IQ3_S
+	IQ4_NL
+	IQ4_XS
+	TQ1_0
+	TQ2_0
+	MXFP4
+	numDTypes
 )
 
-var dtypes = [...]struct {
-	name         string
-	block, bytes int // elements that are stored together, and their size
-	align        int // of the first byte
-}{F32: {"F32", 1, 4, 4}, F16: {"F16", 1, 2, 2}, BF16: {"BF16", 1, 2, 2}, I32: {"I32", 1, 4, 4}, Q8_0: {"Q8_0", 32, 34, 2}}
+// dtypes has what is not GGML's to say of a type.
+var dtypes = [numDTypes]struct {
+	name  string
+	ggml  ggml.Type
+	align int // of the first byte
+}{
+	F32: {"F32", ggml.F32, 4}, F16: {"F16", ggml.F16, 2}, BF16: {"BF16", ggml.BF16, 2}, I32: {"I32", ggml.I32, 4},
+	Q4_0:    {"Q4_0", ggml.Q4_0, 2},
+	Q4_1:    {"Q4_1", ggml.Q4_1, 2},
+	Q5_0:    {"Q5_0", ggml.Q5_0, 2},
+	Q5_1:    {"Q5_1", ggml.Q5_1, 2},
+	Q8_0:    {"Q8_0", ggml.Q8_0, 2},
+	Q2_K:    {"Q2_K", ggml.Q2_K, 2},
+	Q3_K:    {"Q3_K", ggml.Q3_K, 2},
+	Q4_K:    {"Q4_K", ggml.Q4_K, 2},
+	Q5_K:    {"Q5_K", ggml.Q5_K, 2},
+	Q6_K:    {"Q6_K", ggml.Q6_K, 2},
+	IQ1_S:   {"IQ1_S", ggml.IQ1_S, 2},
+	IQ1_M:   {"IQ1_M", ggml.IQ1_M, 2},
+	IQ2_XXS: {"IQ2_XXS", ggml.IQ2_XXS, 2},
+	IQ2_XS:  {"IQ2_XS", ggml.IQ2_XS, 2},
+	IQ2_S:   {"IQ2_S", ggml.IQ2_S, 2},
+	IQ3_XXS: {"IQ3_XXS", ggml.IQ3_XXS, 2},
+	IQ3_S:   {"IQ3_S", ggml.IQ3_S, 2},
+	IQ4_NL:  {"IQ4_NL", ggml.IQ4_NL, 2},
+	IQ4_XS:  {"IQ4_XS", ggml.IQ4_XS, 2},
+	TQ1_0:   {"TQ1_0", ggml.TQ1_0, 2},
+	TQ2_0:   {"TQ2_0", ggml.TQ2_0, 2},
+	MXFP4:   {"MXFP4", ggml.MXFP4, 1},
+}
+
+// blocks are the elements that each type stores together, and their bytes.
+var blocks = func() (b [numDTypes]struct{ elements, bytes int }) {
+	for d := range dtypes {
+		b[d].elements, b[d].bytes = dtypes[d].ggml.Block(), dtypes[d].ggml.BlockBytes()
+	}
+	return b
+}()
 
 func (d DType) String() string { return dtypes[d].name }
+
+// DTypeByName is the type that a file calls name ("BF16", "Q4_K").
+func DTypeByName(name string) (DType, bool) {
+	for d := range dtypes {
+		if dtypes[d].name == name {
+			return DType(d), true
+		}
+	}
+	return 0, false
+}
+
+// Quantized reports whether d stores elements in blocks with common scales.
+func (d DType) Quantized() bool { return d >= Q4_0 }
+
+// NeedsImportance tells the quantized types that [Quantize] cannot make without importance.
+func (d DType) NeedsImportance() bool { return dtypes[d].ggml.NeedsImportance() }
 
 // Size is the number of bytes of one element, of types that are not stored in blocks.
 func (d DType) Size() int {
 	if d.Block() != 1 {
 		fail(OpLeaf, "elements of %v have no size of their own", d)
 	}
-	return dtypes[d].bytes
+	return blocks[d].bytes
 }
 
-// Block is the number of elements that are stored together, usually 1; the last axis of a tensor is a multiple of it.
-func (d DType) Block() int { return dtypes[d].block }
+// Block is the number of elements that are stored together: 1 of floats and integers; the last axis of a tensor is a multiple of it.
+func (d DType) Block() int { return blocks[d].elements }
 
 // Bytes is the number of bytes of n elements, of whole blocks.
-func (d DType) Bytes(n int) int { return n / dtypes[d].block * dtypes[d].bytes }
+func (d DType) Bytes(n int) int { return n / blocks[d].elements * blocks[d].bytes }
 
 // Op names an operation. The autograd rules and the lowering are tables by it.
 type Op uint8

@@ -3,6 +3,8 @@ package tensor
 import (
 	"math"
 	"unsafe"
+
+	"github.com/litgpt-go/litgpt/internal/ggml"
 )
 
 // Values copies the elements as float32: of a weight, or of an output after [Program.Run].
@@ -51,7 +53,7 @@ func asBytes(v []float32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), len(v)*4)
 }
 
-// ToFloats converts little-endian elements of dtype (F32, F16, BF16, whole blocks of Q8_0) to float32, exactly.
+// ToFloats converts little-endian elements of dtype, whole blocks of a quantized one, to the float32 numbers that they stand for.
 func ToFloats(dtype DType, data []byte, out []float32) {
 	switch dtype {
 	case F32:
@@ -64,30 +66,33 @@ func ToFloats(dtype DType, data []byte, out []float32) {
 		for i := range out {
 			out[i] = halfToFloat(uint16(data[2*i]) | uint16(data[2*i+1])<<8)
 		}
-	case Q8_0:
-		for i := range out {
-			b := data[i/32*34:]
-			out[i] = halfToFloat(uint16(b[0])|uint16(b[1])<<8) * float32(int8(b[2+i%32]))
-		}
-	default:
+	case I32:
 		fail(OpLeaf, "%v as floats", dtype)
+	default:
+		wantBlocks(dtype, len(out))
+		if len(data) < dtype.Bytes(len(out)) {
+			fail(OpLeaf, "%d bytes for %d elements of %v", len(data), len(out), dtype)
+		}
+		ggml.Dequantize(dtypes[dtype].ggml, data, out)
 	}
 }
 
-// FromFloats converts to little-endian elements of dtype, rounding to nearest even; to Q8_0, of whole blocks, as [quantize] does.
+func wantBlocks(dtype DType, n int) {
+	if n%dtype.Block() != 0 {
+		fail(OpLeaf, "%d elements of %v in blocks of %d", n, dtype, dtype.Block())
+	}
+}
+
+// FromFloats converts to little-endian elements of dtype, rounding to nearest even; to a quantized one, of whole blocks, as [Quantize] does.
 func FromFloats(dtype DType, v []float32) []byte {
+	wantBlocks(dtype, len(v))
 	out := make([]byte, dtype.Bytes(len(v)))
-	switch dtype {
-	case F32:
+	switch {
+	case dtype == F32:
 		copy(out, asBytes(v))
 		return out
-	case Q8_0:
-		if len(v)%32 != 0 {
-			fail(OpLeaf, "%d floats in blocks of 32", len(v))
-		}
-		for i := 0; i < len(v); i += 32 {
-			quantize(out[i/32*34:], v[i:i+32])
-		}
+	case dtype.Quantized():
+		Quantize(dtype, v, len(v), nil, out)
 		return out
 	}
 	for i, x := range v {
@@ -102,21 +107,23 @@ func FromFloats(dtype DType, v []float32) []byte {
 	return out
 }
 
-// quantize writes one block of Q8_0 as GGML's quantize_row_q8_0 does: d = max|x|/127, q = x/d to the nearest integer, halves away from zero.
-func quantize(block []byte, v []float32) {
-	largest := float32(0)
-	for _, x := range v {
-		largest = max(largest, float32(math.Abs(float64(x))))
+// Quantize converts rows of perRow floats to a quantized type, as llama-quantize does. importance
+// (perRow), when not nil, weighs the errors of a row's elements: mean squares of the activations
+// that meet them. Some types need it ([DType.NeedsImportance]). Goroutines may share the work by rows.
+func Quantize(dtype DType, rows []float32, perRow int, importance []float32, out []byte) {
+	switch {
+	case !dtype.Quantized():
+		fail(OpLeaf, "%v is not a quantized type", dtype)
+	case perRow <= 0 || perRow%dtype.Block() != 0 || len(rows)%perRow != 0:
+		fail(OpLeaf, "%d elements in rows of %d for %v, which is stored in blocks of %d", len(rows), perRow, dtype, dtype.Block())
+	case len(out) != dtype.Bytes(len(rows)):
+		fail(OpLeaf, "%d bytes for %d elements of %v", len(out), len(rows), dtype)
+	case importance != nil && len(importance) != perRow:
+		fail(OpLeaf, "importance of %d elements for rows of %d", len(importance), perRow)
+	case importance == nil && dtype.NeedsImportance():
+		fail(OpLeaf, "%v cannot be made without importance", dtype)
 	}
-	d, inverse := largest/127, float32(0)
-	if d != 0 {
-		inverse = 1 / d
-	}
-	h := floatToHalf(d)
-	block[0], block[1] = byte(h), byte(h>>8)
-	for i, x := range v {
-		block[2+i] = byte(int8(math.Round(float64(x * inverse))))
-	}
+	ggml.Quantize(dtypes[dtype].ggml, rows, perRow, importance, out)
 }
 
 func floatToBF16(f float32) uint16 {
