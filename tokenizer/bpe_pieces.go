@@ -8,6 +8,9 @@ func (m *bpe) appendIDs(dst []int32, w string) []int32 { return m.encodeChunks(d
 // size implements model.
 func (m *bpe) size() int { return len(m.tokens) }
 
+// count is the number of tokens, which is less than size where ids have gaps.
+func (m *bpe) count() int { return len(m.vocab) + len(m.literals) }
+
 // appendPieces implements model. It merges the pair of the lowest rank first like
 // merge, over symbols that know how many bytes they are; as in Hugging Face, what
 // no symbol stands for takes no place, so that what follows it moves forward.
