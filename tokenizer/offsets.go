@@ -52,6 +52,9 @@ func (t *Tokenizer) tokens(text string) []token {
 			return
 		}
 		pieces = t.model.appendPieces(pieces[:0], p.text)
+		if m, ok := t.model.(*bpe); ok && m.byteLevel {
+			t.closeGaps(pieces, p.text)
+		}
 		for _, x := range pieces {
 			tk := token{Token: Token{ID: x.id}}
 			tk.Start, tk.End = p.origin(text, x.start, x.end)
@@ -62,6 +65,34 @@ func (t *Tokenizer) tokens(text string) []token {
 		}
 	})
 	return out
+}
+
+// closeGaps gives the pieces of a byte-level vocabulary that lacks bytes the ranges
+// of Hugging Face's tokenizers, which count what the model gave from the front of
+// the word, in the spelling of the byte table, as if nothing were missing.
+func (t *Tokenizer) closeGaps(pieces []piece, w string) {
+	total := 0
+	for _, x := range pieces {
+		total += x.end - x.start
+	}
+	if total == len(w) {
+		return
+	}
+	var at []int // the byte of w for each byte of its spelling
+	for i := range len(w) {
+		at = append(at, i)
+		if byteRune[w[i]] >= utf8.RuneSelf {
+			at = append(at, i)
+		}
+	}
+	pos := 0
+	for i := range pieces {
+		s, _ := t.model.token(pieces[i].id)
+		start, end := pos, pos+len(s)
+		if pos = end; s != "" && end <= len(at) {
+			pieces[i].start, pieces[i].end = at[start], at[end-1]+1
+		}
+	}
 }
 
 // origin returns where in text the bytes from start to end of a part come from.

@@ -216,6 +216,14 @@ func (p *onigParser) escape(inSet bool) (string, error) {
 		if !inSet {
 			return boxed(wordSet(), true), nil
 		}
+	case 'b', 'B':
+		if !inSet { // .NET's own words are others
+			word := "[" + wordSet() + "]"
+			if c == 'b' {
+				return "(?:(?<=" + word + ")(?!" + word + ")|(?<!" + word + ")(?=" + word + "))", nil
+			}
+			return "(?:(?<=" + word + ")(?=" + word + ")|(?<!" + word + ")(?!" + word + "))", nil
+		}
 	case 'R':
 		if !inSet {
 			return `(?>\r\n|[\n-\r\u0085\u2028\u2029])`, nil
@@ -440,9 +448,9 @@ func newChars(bit uint8) string {
 	return out.String()
 }
 
-// wordSet is \w: Alphabetic, \p{M}, \p{Nd} and \p{Pc}.
+// wordSet is \w: Alphabetic, \p{M}, \p{Nd}, \p{Pc}, and six numbers of Latin-1.
 var wordSet = sync.OnceValue(func() string {
-	return `\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\p{Other_Alphabetic}` + newChars(classLetter) + newChars(classMark)
+	return `\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\p{Other_Alphabetic}` + "²³¹¼-¾" + newChars(classLetter) + newChars(classMark)
 })
 
 var properties = sync.OnceValue(func() map[string]string {

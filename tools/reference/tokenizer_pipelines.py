@@ -202,7 +202,9 @@ def random_pipeline(rng):
             pair=rng.choice([f"{first[0]} $A {second[0]} $B:1 {second[0]}:1", "$A $B:1", f"$B:1 {second[0]} $A"]), special_tokens=[first, second]),
     ]
     steps = [rng.choice(made)() for _ in range(rng.choice([0, 1, 1, 2]))]
-    if len(steps) == 2 and "Template" in repr(steps[1]) and repr(steps[0]).startswith("Template"):
+    # A template last: after it the library has lost which text an encoding is of.
+    steps.sort(key=lambda s: isinstance(s, processors.TemplateProcessing))
+    if len(steps) == 2 and isinstance(steps[0], processors.TemplateProcessing):
         steps.pop()
     if len(steps) == 1:
         tk.post_processor = steps[0]

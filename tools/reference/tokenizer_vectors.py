@@ -44,7 +44,7 @@ def tokens(encoding, text, pair):
     maps = [byte_offsets(text), byte_offsets(pair or "")]
     rows = []
     for i, (start, end) in enumerate(encoding.offsets):
-        at = maps[encoding.sequence_ids[i] or 0]
+        at = maps[(encoding.sequence_ids[i] or 0) if pair is not None else 0]
         rows.append([encoding.ids[i], encoding.type_ids[i], encoding.special_tokens_mask[i], at(start), at(end)])
     return rows
 
