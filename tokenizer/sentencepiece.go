@@ -45,6 +45,8 @@ type spmOptions struct {
 	addBOS, addEOS bool
 	plain          bool // control and unknown pieces in a text are text, as for SentencePiece
 	once           bool // the dummy space only before a text that begins the whole, unless there is one
+	userRaw        bool // user-defined pieces are looked for before a text is normalized (llama.cpp)
+	rstrip         bool // control pieces take the spaces after them along (Phi-3)
 	added          []*addedToken
 }
 
@@ -173,16 +175,37 @@ func (m *spmModel) added(o spmOptions) []*addedToken {
 	var added []*addedToken
 	for i := range m.pieces {
 		p := &m.pieces[i]
-		tok := &addedToken{ID: int32(i), Content: p.text, Special: true}
-		switch {
-		case p.kind == pieceUser && m.kind == 2:
-			tok.Normalized, tok.Special = true, turnTokens[p.text] && !o.plain
-		case p.kind != pieceControl && p.kind != pieceUnknown || o.plain:
+		user := p.kind == pieceUser && (m.kind == 2 || o.userRaw)
+		if !user && (p.kind != pieceControl && p.kind != pieceUnknown || o.plain) {
 			continue
 		}
+		tok := &addedToken{ID: int32(i), Content: p.text, Special: true}
+		if user {
+			tok.Normalized, tok.Special = !o.userRaw, turnTokens[p.text] && !o.plain
+		}
+		tok.StripRight = o.rstrip && !keepsSpaces[p.text]
 		added = append(added, tok)
 	}
-	return append(added, o.added...)
+	return replaceAdded(added, o.added)
+}
+
+// keepsSpaces are the special tokens of Phi-3 that take no spaces along.
+var keepsSpaces = map[string]bool{"<unk>": true, "<s>": true, "<|endoftext|>": true}
+
+// replaceAdded is added with more, which take the place of tokens of the same id or
+// text.
+func replaceAdded(added, more []*addedToken) []*addedToken {
+	ids, texts := map[int32]bool{}, map[string]bool{}
+	for _, tok := range more {
+		ids[tok.ID], texts[tok.Content] = true, true
+	}
+	kept := added[:0]
+	for _, tok := range added {
+		if !ids[tok.ID] && !texts[tok.Content] {
+			kept = append(kept, tok)
+		}
+	}
+	return append(kept, more...)
 }
 
 // control finds a control piece by its text, or else by its id; -1 without one.

@@ -26,22 +26,33 @@ type pieceBPE struct {
 	// other x and a ▁ a text may be cut without changing its ids. nil: never cut.
 	glued map[rune]bool
 
+	// bytewise: pieces are bytes, and so are the symbols; a text that is a piece is
+	// that piece, whatever its parts (tiktoken).
+	bytewise bool
+
 	scratch sync.Pool // *pieceScratch
 	cache   pieceCache
 }
 
 const noPiece = ^uint32(0)
 
-// newPieceBPE makes the model; the texts of pieces are unique.
+// newPieceBPE makes the model; the texts of pieces are to be unique.
 func newPieceBPE(pieces []spmPiece, unknown int32, byteFallback bool) (*pieceBPE, error) {
-	m := &pieceBPE{pieces: pieces, unknown: unknown, bytes: byteFallback, rank: make([]uint32, len(pieces))}
+	m := &pieceBPE{pieces: pieces, unknown: unknown, bytes: byteFallback, glued: map[rune]bool{}}
+	m.byteID = byteIDs(pieces)
+	return m, m.index()
+}
+
+// index looks at the pieces.
+func (m *pieceBPE) index() error {
+	pieces := m.pieces
+	m.rank = make([]uint32, len(pieces))
 	var err error
 	if m.ids, err = pieceIDs(pieces); err != nil {
-		return nil, err
+		return err
 	}
-	m.byteID = byteIDs(pieces)
-	if id, ok := m.ids[string(spaceMark)]; ok && pieces[id].kind.inText() {
-		m.glued = map[rune]bool{}
+	if id, ok := m.ids[string(spaceMark)]; !ok || !pieces[id].kind.inText() {
+		m.glued = nil
 	}
 	order := make([]int32, 0, len(pieces))
 	for i := range pieces {
@@ -71,7 +82,7 @@ func newPieceBPE(pieces []spmPiece, unknown int32, byteFallback bool) (*pieceBPE
 		}
 		m.rank[id] = rank
 	}
-	return m, nil
+	return nil
 }
 
 // noteGlued records which characters stand before a ▁ in a piece.
@@ -92,17 +103,21 @@ func (m *pieceBPE) noteGlued(text string) {
 	}
 }
 
-// pieceIDs is the inverse of pieces, which are to be unique.
+// pieceIDs is the inverse of pieces, which are to be unique. Those without a kind
+// are ids without a piece.
 func pieceIDs(pieces []spmPiece) (map[string]int32, error) {
-	ids := make(map[string]int32, len(pieces))
+	ids, n := make(map[string]int32, len(pieces)), 0
 	for i := range pieces {
-		ids[pieces[i].text] = int32(i)
+		if pieces[i].kind != 0 {
+			ids[pieces[i].text] = int32(i)
+			n++
+		}
 	}
-	if len(ids) == len(pieces) {
+	if len(ids) == n {
 		return ids, nil
 	}
 	for i := range pieces {
-		if j := ids[pieces[i].text]; int(j) != i {
+		if j := ids[pieces[i].text]; pieces[i].kind != 0 && int(j) != i {
 			return nil, fmt.Errorf("pieces %d and %d are both %q", i, j, pieces[i].text)
 		}
 	}
@@ -125,13 +140,23 @@ func byteIDs(pieces []spmPiece) (ids [256]int32) {
 func (m *pieceBPE) size() int { return len(m.pieces) }
 
 func (m *pieceBPE) id(token string) (int32, bool) {
+	if m.bytewise {
+		raw, ok := byteLevelBytes([]byte(token))
+		if !ok {
+			return 0, false
+		}
+		token = string(raw)
+	}
 	id, ok := m.ids[token]
 	return id, ok
 }
 
 func (m *pieceBPE) token(id int32) (string, bool) {
-	if id < 0 || int(id) >= len(m.pieces) {
+	if id < 0 || int(id) >= len(m.pieces) || m.pieces[id].kind == 0 {
 		return "", false
+	}
+	if m.bytewise {
+		return byteLevelText(m.pieces[id].text), true
 	}
 	return m.pieces[id].text, true
 }
@@ -199,13 +224,22 @@ type pieceSymbol struct {
 
 // merge emits the ids of w in order.
 func (m *pieceBPE) merge(w string, emit func(piece)) {
+	if m.bytewise {
+		if id, ok := m.ids[w]; ok {
+			emit(piece{id, 0, len(w)})
+			return
+		}
+	}
 	k, _ := m.scratch.Get().(*pieceScratch)
 	if k == nil {
 		k = &pieceScratch{halves: map[string]int{}}
 	}
 	syms, q := k.symbols[:0], k.queue[:0]
 	for i := 0; i < len(w); {
-		_, n := decodeRune(w, i)
+		n := 1
+		if !m.bytewise {
+			_, n = decodeRune(w, i)
+		}
 		at := int32(len(syms))
 		syms = append(syms, pieceSymbol{int32(i), int32(i + n), at - 1, at + 1, noPiece, -1, -1})
 		i += n
