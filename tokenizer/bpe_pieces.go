@@ -8,6 +8,9 @@ func (m *bpe) appendIDs(dst []int32, w string) []int32 { return m.encodeChunks(d
 // size implements model.
 func (m *bpe) size() int { return len(m.tokens) }
 
+// count is the number of tokens, which is less than size where ids have gaps.
+func (m *bpe) count() int { return len(m.vocab) + len(m.literals) }
+
 // appendPieces implements model. It merges the pair of the lowest rank first like
 // merge, over symbols that know how many bytes they are; as in Hugging Face, what
 // no symbol stands for takes no place, so that what follows it moves forward.
@@ -59,12 +62,25 @@ func (m *bpe) lengthSymbols(w string) []piece {
 				id = m.symbol(r)
 			}
 		}
+		spelled := w[i : i+n]
+		if m.prefix != "" && i > 0 {
+			spelled = m.prefix + spelled
+		}
+		if m.suffix != "" && i+n == len(w) {
+			spelled += m.suffix
+		}
+		if len(spelled) > n {
+			id = -1
+			if known, ok := m.vocab[spelled]; ok {
+				id = known
+			}
+		}
 		switch {
 		case id >= 0:
 			flush()
 			syms = append(syms, piece{id: id, end: n})
-		case m.hasBytes(w[i : i+n]):
-			for _, b := range []byte(w[i : i+n]) {
+		case m.hasBytes(spelled):
+			for _, b := range []byte(spelled) {
 				syms = append(syms, piece{id: m.byteID[b], end: 1})
 			}
 		case m.unknown >= 0:
