@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 )
 
@@ -91,7 +92,10 @@ func (m *spmModel) tokenizer(o spmOptions) (*Tokenizer, error) {
 		steps = append(steps, component{Type: "ByteFallback"})
 	}
 	steps = append(steps, component{Type: "Fuse"})
-	if m.dummyPrefix || m.mergeSpaces {
+	switch {
+	case m.mergeSpaces: // no text begins with one
+		steps = append(steps, component{Type: "Strip", Content: " ", Start: math.MaxInt32})
+	case m.dummyPrefix:
 		steps = append(steps, component{Type: "Strip", Content: " ", Start: 1})
 	}
 	if err := t.setDecoders(steps...); err != nil {
