@@ -117,7 +117,7 @@ func (m *chatModel) encode(conversation []repl.Turn) ([]int32, error) {
 		if err != nil {
 			return nil, err
 		}
-		return tok.Encode(text, false), nil
+		return style.Encode(tok, text), nil
 	}
 	var ids []int32
 	system := ""
@@ -130,7 +130,11 @@ func (m *chatModel) encode(conversation []repl.Turn) ([]int32, error) {
 			if err != nil {
 				return nil, err
 			}
-			ids = append(ids, tok.Encode(text, style.AddsSpecial() && len(ids) == 0)...)
+			if len(ids) == 0 {
+				ids = style.Encode(tok, text)
+			} else {
+				ids = append(ids, tok.Encode(text, false)...)
+			}
 		default:
 			ids = append(ids, tok.Encode(t.Content, false)...)
 			if eos := tok.EOS(); len(eos) > 0 {

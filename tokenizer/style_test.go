@@ -211,7 +211,7 @@ func TestStyleFile(t *testing.T) {
 		"style: alpaca\nclass_path: litgpt.prompts.Phi2": "both",
 		"[": "prompt_style.yaml",
 	} {
-		writeFiles(t, dir, map[string]string{styleFile: content})
+		writeFiles(t, dir, map[string]string{StyleFile: content})
 		if _, ok, err := LoadStyle(dir); ok || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, %v, want %q", content, ok, err, want)
 		}
