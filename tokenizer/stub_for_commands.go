@@ -30,7 +30,14 @@ func (t *Tokenizer) EncodeTokens(text string, addSpecial bool) []Token {
 			continue
 		}
 		n := len(t.appendBytes(nil, id, false))
-		out = append(out, Token{ID: id, Start: at, End: at + n})
+		start, end := at, at+n
+		for start > 0 && start < len(text) && text[start]&0xC0 == 0x80 {
+			start--
+		}
+		for end < len(text) && text[end]&0xC0 == 0x80 {
+			end++
+		}
+		out = append(out, Token{ID: id, Start: start, End: end})
 		at += n
 	}
 	return out
