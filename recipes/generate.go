@@ -60,7 +60,7 @@ type Generate struct {
 	CheckpointDir string `yaml:"checkpoint_dir" arg:"0" help:"model or adapter directory"`
 	Prompt        string `yaml:"prompt" help:"what the model is asked; it is written in the model's prompt style"`
 	SysPrompt     string `yaml:"sys_prompt" help:"system prompt, for styles that have one"`
-	PromptStyle   string `yaml:"prompt_style" help:"style to write the prompt in; default is the model's own: its finetuning's, its chat template, by its name"`
+	PromptStyle   string `yaml:"prompt_style" help:"style to write the prompt in; default is the model's own: its finetuning's, else its chat template, else LitGPT's for its name"`
 	TokenIDs      string `yaml:"token_ids" help:"prompt as token ids, e.g. [1,2,3], taken as it is"`
 	JSON          bool   `yaml:"json" help:"print a JSON line per sample with prompt_ids, ids, text and finish_reason"`
 	NumSamples    int    `yaml:"num_samples" help:"continuations to generate"`

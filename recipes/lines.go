@@ -120,6 +120,7 @@ func mapLines(ctx context.Context, r io.Reader, name string, w io.Writer, worker
 // run goes through the lines of b.
 func (b *lineWork) run(name string, each func(dst, line []byte) ([]byte, error)) {
 	in, n := b.in, b.first
+	b.out = make([]byte, 0, 2*len(in))
 	for len(in) > 0 {
 		line := in
 		if end := bytes.IndexByte(in, '\n'); end >= 0 {

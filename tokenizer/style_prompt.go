@@ -91,6 +91,9 @@ func differenceOf(a, b string, idsA, idsB []int32) *Difference {
 	for at > 0 && (at < len(a) && !utf8.RuneStart(a[at]) || at < len(b) && !utf8.RuneStart(b[at])) {
 		at--
 	}
+	if i := strings.LastIndexAny(a[:at], "<> \n"); i >= 0 && a[i] == '<' {
+		at = i // a marker is shown whole
+	}
 	return &Difference{At: at, Got: short(a[at:]), Other: short(b[at:])}
 }
 
