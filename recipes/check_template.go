@@ -166,11 +166,11 @@ func (c *checker) checkStyle() {
 		return
 	}
 	if d := choice.differs; d != nil {
-		severity := suspect
-		if choice.style.Name() == tokenizer.ChatTemplateStyle {
-			severity = remark // LitGPT's rule is not what this checkpoint says of itself
+		severity, where := suspect, tokenizer.StyleFile
+		if filepath.Base(choice.why) != where {
+			severity, where = remark, c.templateFile() // LitGPT's rule is not what this checkpoint says of itself
 		}
-		c.say(severity, "prompt-style", choice.why, fmt.Sprintf("%s is used; --prompt_style chooses another", choice.style.Name()),
+		c.say(severity, "prompt-style", where, fmt.Sprintf("%s is used; --prompt_style chooses another", choice.style.Name()),
 			"%s would write prompts differently from %s: at byte %d %q, not %q", choice.other, choice.style.Name(), d.At, d.Other, d.Got)
 	}
 }

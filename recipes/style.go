@@ -65,7 +65,7 @@ func (l *loaded) ownStyle(tok *tokenizer.Tokenizer) (c styleChoice, err error) {
 		if ok {
 			c = styleChoice{style: style, why: filepath.Join(dir, tokenizer.StyleFile)}
 			if tok.ChatTemplate() != "" {
-				c.compare(tok, template, "chat_template (the checkpoint's own)")
+				c.compare(tok, template, "the checkpoint's own chat template")
 			}
 			return c, nil
 		}
@@ -82,7 +82,7 @@ func (l *loaded) ownStyle(tok *tokenizer.Tokenizer) (c styleChoice, err error) {
 	if tok.ChatTemplate() == "" {
 		return styleChoice{style: byName, why: "LitGPT's rule for the name " + name}, nil
 	}
-	c = styleChoice{style: template, why: "the checkpoint's own"}
+	c = styleChoice{style: template, why: "the checkpoint's own chat template"}
 	if byName.Name() != (tokenizer.PromptStyle{}).Name() {
 		c.compare(tok, byName, fmt.Sprintf("%s (LitGPT's rule for the name %s)", byName.Name(), name))
 	}

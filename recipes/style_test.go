@@ -116,22 +116,22 @@ func TestChooseStyle(t *testing.T) {
 		style, why  string
 		differsFrom string // "" is none
 	}{
-		{"its template", func(t *testing.T) damaged { return template(t, "model") }, "", "chat_template", "the checkpoint's own", ""},
-		{"its template by auto", func(t *testing.T) damaged { return template(t, "model") }, "auto", "chat_template", "the checkpoint's own", ""},
-		{"its template before its name", func(t *testing.T) damaged { return template(t, "Qwen2.5-0.5B-Instruct") }, "", "chat_template", "the checkpoint's own", "qwen2.5 (LitGPT's rule for the name Qwen2.5-0.5B-Instruct)"},
+		{"its template", func(t *testing.T) damaged { return template(t, "model") }, "", "chat_template", "the checkpoint's own chat template", ""},
+		{"its template by auto", func(t *testing.T) damaged { return template(t, "model") }, "auto", "chat_template", "the checkpoint's own chat template", ""},
+		{"its template before its name", func(t *testing.T) damaged { return template(t, "Qwen2.5-0.5B-Instruct") }, "", "chat_template", "the checkpoint's own chat template", "qwen2.5 (LitGPT's rule for the name Qwen2.5-0.5B-Instruct)"},
 		{"the same as its name says", func(t *testing.T) damaged {
 			d := template(t, "Qwen3-0.6B")
 			d.template("{{ bos_token }}" + chatml)
 			return d
-		}, "", "chat_template", "the checkpoint's own", ""},
+		}, "", "chat_template", "the checkpoint's own chat template", ""},
 		{"its name", func(t *testing.T) damaged { return bare(t, "Qwen3-0.6B") }, "", "qwen3", "LitGPT's rule for the name Qwen3-0.6B", ""},
 		{"no rule", func(t *testing.T) damaged { return bare(t, "model") }, "", "default", "LitGPT's rule for the name model", ""},
 		{"finetuned", func(t *testing.T) damaged { return write(template(t, "model"), "style: chat_template\n") }, "", "chat_template", "prompt_style.yaml", ""},
 		{"finetuned otherwise", func(t *testing.T) damaged {
 			return write(template(t, "model"), "class_path: litgpt.prompts.Alpaca\n")
-		}, "", "alpaca", "prompt_style.yaml", "chat_template (the checkpoint's own)"},
-		{"asked for", func(t *testing.T) damaged { return template(t, "model") }, "phi-2", "phi-2", "asked for", "chat_template (the checkpoint's own)"},
-		{"asked for by class", func(t *testing.T) damaged { return template(t, "model") }, "Phi2", "phi-2", "asked for", "chat_template (the checkpoint's own)"},
+		}, "", "alpaca", "prompt_style.yaml", "the checkpoint's own chat template"},
+		{"asked for", func(t *testing.T) damaged { return template(t, "model") }, "phi-2", "phi-2", "asked for", "the checkpoint's own chat template"},
+		{"asked for by class", func(t *testing.T) damaged { return template(t, "model") }, "Phi2", "phi-2", "asked for", "the checkpoint's own chat template"},
 		{"asked for what it has", func(t *testing.T) damaged { return template(t, "model") }, "chat_template", "chat_template", "asked for", ""},
 		{"asked for, finetuned", func(t *testing.T) damaged { return write(template(t, "model"), "style: alpaca\n") }, "chat_template", "chat_template", "asked for", "alpaca ("},
 		{"asked for, file broken", func(t *testing.T) damaged { return write(template(t, "model"), "style: x\n") }, "phi-2", "phi-2", "asked for", ""},
