@@ -175,8 +175,8 @@ func TestCheckFinds(t *testing.T) {
 		{"architecture", func(d damaged) { d.set(config, "architectures", `["GPT9LMHeadModel"]`) }, severe, "config", "unsupported architecture"},
 		{"architecture, the rest", func(d damaged) {
 			d.set(config, "architectures", `["GPT9LMHeadModel"]`)
-			d.addToken(999, "<new>")
-		}, severe, "vocabulary", "ids up to 999, and the model's embedding 512 rows"},
+			d.addToken(512, "<new>")
+		}, severe, "vocabulary", "ids up to 512, and the model's embedding 512 rows"},
 		{"rope", func(d damaged) { d.set(config, "rope_scaling", `{"rope_type": "spiral", "factor": 2.0}`) }, severe, "config", "spiral"},
 		{"activation", func(d damaged) { d.set(config, "hidden_act", `"relu6"`) }, severe, "config", "relu6"},
 		{"no weights", func(d damaged) { d.remove("model.safetensors") }, severe, "weights", "no model.safetensors"},
@@ -203,6 +203,7 @@ func TestCheckFinds(t *testing.T) {
 		{"no tokenizer", func(d damaged) { d.remove(tokens) }, suspect, "tokenizer", "there is no tokenizer"},
 		{"tokenizer no JSON", func(d damaged) { d.write(tokens, "[") }, severe, "tokenizer", "cannot be read"},
 		{"larger vocabulary", func(d damaged) { d.addToken(512, "<new>") }, severe, "vocabulary", "ids up to 512"},
+		{"ids with a gap", func(d damaged) { d.addToken(600, "<new>") }, severe, "token-ids", `the added token "<new>" is to be 600, but becomes 512`},
 		{"ids collide", func(d damaged) { d.addToken(65, "<new>") }, severe, "token-ids", `id 65 is the added token "<new>" and`},
 		{"added ids collide", func(d damaged) { d.addToken(3, "<new>") }, severe, "token-ids", `id 3 is "<new>" and "<|im_start|>" among`},
 		{"one token, two ids", func(d damaged) { d.addToken(5, "<|im_end|>") }, severe, "token-ids", `the added token "<|im_end|>" is 5 and 4`},

@@ -120,6 +120,11 @@ func (c *checker) checkAddedTokens() {
 		}
 		if id, ok := ids[a.Content]; ok && id != a.ID {
 			c.say(severe, "token-ids", where, "give it one id", "%q is %d among the added tokens and %d in the vocabulary", a.Content, a.ID, id)
+		} else if c.tok != nil && !ok {
+			// Hugging Face's library numbers added tokens that the vocabulary lacks itself, and so does this program.
+			if id, known := c.tok.ID(a.Content); known && id != a.ID && c.added[a.Content].ID != id {
+				c.say(severe, "token-ids", where, "ids of added tokens go on from the vocabulary without gaps", "the added token %q is to be %d, but becomes %d", a.Content, a.ID, id)
+			}
 		}
 		byID[a.ID], c.added[a.Content] = a.Content, a
 		if c.rows > 0 && int(a.ID) >= c.rows && c.tok == nil { // else checkTokenizer said it of the largest
