@@ -276,7 +276,7 @@ func TestLoadErrors(t *testing.T) {
 		want  string
 	}{
 		{"no file", nil, "tokenizer.json: no such file"},
-		{"only a model file", map[string]string{"tokenizer.model": "x"}, "only a tokenizer.model"},
+		{"only a model file", map[string]string{"tokenizer.model": "x"}, "tokenizer.model: is no tokenizer.json, no tiktoken file"},
 		{"not JSON", map[string]string{"tokenizer.json": "hello"}, "tokenizer.json: malformed JSON at byte 0"},
 		{"unigram", map[string]string{"tokenizer.json": `{"model":{"type":"Unigram","vocab":[],"unk_id":3}}`}, `outside the vocabulary`},
 		{"no model", map[string]string{"tokenizer.json": `{}`}, "no model"},
