@@ -269,7 +269,9 @@ func TestCheckFinds(t *testing.T) {
 		}, severe, "template", "a conversation of system, user does not render"},
 		{"no generation prompt", func(d damaged) { d.template(strings.Split(chatml, "{% if add")[0]) }, severe, "generation-prompt", `it lacks a generation prompt: before an answer the template writes "<|im_start|>assistant"`},
 		{"other generation prompt", func(d damaged) { d.template(strings.Replace(chatml, "assistant\n", "model\n", 1)) }, suspect, "generation-prompt", `add_generation_prompt writes "model`},
-		{"answer left out", func(d damaged) { d.template("{% for m in messages if m.role != 'assistant' %}{{ m.content }}{% endfor %}") }, severe, "template", "is not in what it renders"},
+		{"answer left out", func(d damaged) {
+			d.template("{% for m in messages if m.role != 'assistant' %}{{ m.content }}{% endfor %}")
+		}, severe, "template", "is not in what it renders"},
 		{"marker no token", func(d damaged) { d.template(strings.ReplaceAll(chatml, "im_start", "turn")) }, suspect, "template-token", `it writes "<|turn|>", which is no token`},
 		{"end of turn no token", func(d damaged) { d.template(strings.ReplaceAll(chatml, "im_end", "eot_id")) }, severe, "template-token", `answers end with "<|eot_id|>", which is no token`},
 		{"end of turn no eos", func(d damaged) {}, suspect, "end-of-turn", `answers end with "<|im_end|>" (id 4)`},
@@ -383,5 +385,41 @@ func TestCheckText(t *testing.T) {
 	}
 	if err := (Check{CheckpointDir: filepath.Join(d.dir, "config.json")}).Run(t.Context(), &out); err == nil || !strings.Contains(err.Error(), "is a file") {
 		t.Errorf("a file: got %v", err)
+	}
+}
+
+// sentencePiece is a tokenizer.model of pieces: BPE, the first one unknown.
+func sentencePiece(pieces ...string) string {
+	var b []byte
+	field := func(dst []byte, number, kind int, payload ...byte) []byte {
+		return append(append(dst, byte(number<<3|kind)), payload...)
+	}
+	for i, p := range pieces {
+		piece := field(nil, 1, 2, append([]byte{byte(len(p))}, p...)...)
+		piece = field(piece, 2, 5, 0, 0, 0, 0) // score
+		if i == 0 {
+			piece = field(piece, 3, 0, 2) // unknown
+		}
+		b = field(b, 1, 2, append([]byte{byte(len(piece))}, piece...)...)
+	}
+	return string(field(b, 2, 2, 2, 3<<3, 2)) // trainer_spec.model_type BPE
+}
+
+// tokenizer.model is compared with the tokenizer.json that is used.
+func TestCheckTokenizerModel(t *testing.T) {
+	for _, tt := range []struct {
+		name, file, want string // "" is no finding
+	}{
+		{"the same", sentencePiece("<pad>", "<s>", "</s>"), ""},
+		{"an added token instead", sentencePiece("<unk>", "<s>", "</s>", "<0x00>", "<0x01>"), ""},
+		{"another", sentencePiece("<unk>", "<s>", "</s>", "a", "b", "zebra"), `error tokenizer-model tokenizer.model: id 5 is "!" in tokenizer.json and "zebra" here; 1 difference in all`},
+		{"none", "\x0a\xff", "warning tokenizer-model tokenizer.model: it cannot be read: "},
+	} {
+		d := copyCheckpoint(t, fixtures+"/llama2")
+		d.write("tokenizer.model", tt.file)
+		findings, _ := inspect(t, d.dir)
+		if got := dump(findings); tt.want == "" && strings.Contains(got, "tokenizer.model") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: got %s\nwant %s", tt.name, got, tt.want)
+		}
 	}
 }
