@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -50,6 +51,9 @@ func parseGGUF(f *gguf.File, o dirOptions) (*Tokenizer, error) {
 	if err := v.readTokens(); err != nil {
 		return nil, err
 	}
+	if err := v.place(o.added); err != nil {
+		return nil, err
+	}
 	t, err := build(v, o)
 	if err != nil {
 		return nil, err
@@ -93,6 +97,20 @@ func (v *ggufVocab) readTokens() error {
 			return fmt.Errorf("%stoken_type: element %d is %d, want 0 to %d", ggufKey, i, n, pieceByte)
 		}
 		v.kinds[i] = max(pieceKind(n), pieceNormal) // 0 is undefined
+		if v.kinds[i] == pieceNormal && slices.Contains(endTokens, v.tokens[i]) {
+			v.kinds[i] = pieceControl // mistaken conversions; as llama.cpp does
+		}
+	}
+	return nil
+}
+
+// place puts the tokens of a checkpoint directory at their ids.
+func (v *ggufVocab) place(added []*addedToken) error {
+	for _, tok := range added {
+		if tok.ID < 0 || int(tok.ID) >= len(v.tokens) || tok.Content == "" {
+			return fmt.Errorf("added token %q has the id %d, outside the file's vocabulary of %d", tok.Content, tok.ID, len(v.tokens))
+		}
+		v.tokens[tok.ID] = tok.Content
 	}
 	return nil
 }
@@ -127,8 +145,15 @@ func (v *ggufVocab) sentencePiece(o dirOptions) (*Tokenizer, error) {
 			return nil, fmt.Errorf("%sscores: has %d elements for %d tokens", ggufKey, len(scores), len(v.tokens))
 		}
 	}
+	unknown, err := v.unknown()
+	if err != nil {
+		return nil, err
+	}
 	for i, token := range v.tokens {
 		p := spmPiece{text: token, kind: v.kind(i)}
+		if p.kind == pieceUnknown && i != unknown {
+			p.kind = pieceControl // llama.cpp's own Phi-3 fills up with these
+		}
 		if scores != nil {
 			if p.score = float32(scores[i]); p.score-p.score != 0 {
 				return nil, fmt.Errorf("%sscores: element %d is %v", ggufKey, i, scores[i])
@@ -156,10 +181,20 @@ func (v *ggufVocab) sentencePiece(o dirOptions) (*Tokenizer, error) {
 	name, _ := v.f.Text("general.name")
 	name = strings.ToLower(name)
 	return m.tokenizer(spmOptions{
-		userRaw: true, added: o.added,
+		userRaw: true, double: true, added: o.added,
 		// The file lacks what the tokens of this family do; llama.cpp goes by the name.
 		rstrip: strings.Contains(name, "phi-3") || strings.Contains(name, "phi3"),
 	})
+}
+
+// unknown is the id of the unknown token: the one the file names, or the first of
+// that type; -1 without one.
+func (v *ggufVocab) unknown() (int, error) {
+	if v.f.Has(ggufKey + "unknown_token_id") {
+		id, err := v.f.Int(ggufKey + "unknown_token_id")
+		return int(id), err
+	}
+	return slices.Index(v.kinds, pieceUnknown), nil
 }
 
 // ggufSpecials are the keys of special tokens and their roles in chat templates.

@@ -46,6 +46,7 @@ type spmOptions struct {
 	plain          bool // control and unknown pieces in a text are text, as for SentencePiece
 	once           bool // the dummy space only before a text that begins the whole, unless there is one
 	userRaw        bool // user-defined pieces are looked for before a text is normalized (llama.cpp)
+	double         bool // Unigram's sums are float64 (Hugging Face, llama.cpp)
 	rstrip         bool // control pieces take the spaces after them along (Phi-3)
 	added          []*addedToken
 }
@@ -59,6 +60,10 @@ var turnTokens = map[string]bool{"<start_of_turn>": true, "<end_of_turn>": true}
 
 // tokenizer makes a tokenizer of the model.
 func (m *spmModel) tokenizer(o spmOptions) (*Tokenizer, error) {
+	var err error
+	if m.pieces, err = placeAdded(m.pieces, o.added); err != nil {
+		return nil, err
+	}
 	unknown, err := m.check()
 	if err != nil {
 		return nil, err
@@ -67,7 +72,7 @@ func (m *spmModel) tokenizer(o spmOptions) (*Tokenizer, error) {
 	if m.kind == 2 {
 		t.model, err = newPieceBPE(m.pieces, unknown, m.byteFallback)
 	} else {
-		t.model, err = m.unigram(unknown)
+		t.model, err = m.unigram(unknown, !o.double)
 	}
 	if err != nil {
 		return nil, err
@@ -80,7 +85,8 @@ func (m *spmModel) tokenizer(o spmOptions) (*Tokenizer, error) {
 	if err := m.setNormalizer(t, o.once); err != nil {
 		return nil, err
 	}
-	steps := []component{{Type: "Replace", Pattern: patternOf(string(spaceMark)), Content: " "}}
+	mark := string(spaceMark)
+	steps := []component{{Type: "Replace", Pattern: pattern{String: &mark}, Content: " "}}
 	if m.byteFallback {
 		steps = append(steps, component{Type: "ByteFallback"})
 	}
@@ -137,7 +143,7 @@ func (m *spmModel) check() (unknown int32, err error) {
 
 // unigram makes the model with SentencePiece's scores: a user-defined piece is
 // worth more than any other way to cut its text.
-func (m *spmModel) unigram(unknown int32) (*unigram, error) {
+func (m *spmModel) unigram(unknown int32, single bool) (*unigram, error) {
 	if _, err := pieceIDs(m.pieces); err != nil {
 		return nil, err
 	}
@@ -164,7 +170,7 @@ func (m *spmModel) unigram(unknown int32) (*unigram, error) {
 	if err != nil {
 		return nil, err
 	}
-	u.single, u.unkCost, u.byteID = true, float64(lowest-unknownPenalty), byteIDs(m.pieces)
+	u.single, u.unkCost, u.byteID = single, float64(lowest-unknownPenalty), byteIDs(m.pieces)
 	return u, nil
 }
 
@@ -208,6 +214,26 @@ func replaceAdded(added, more []*addedToken) []*addedToken {
 	return append(kept, more...)
 }
 
+// placeAdded puts tokens at their ids into a vocabulary, in the place of pieces of
+// another text (transformers gives unused pieces a name like that).
+func placeAdded(pieces []spmPiece, added []*addedToken) ([]spmPiece, error) {
+	for _, tok := range added {
+		switch limit := maxID(len(pieces)); {
+		case tok.Content == "":
+			return nil, fmt.Errorf("added token %d has no text", tok.ID)
+		case tok.ID < 0 || int(tok.ID) > limit:
+			return nil, fmt.Errorf("added token %q has the id %d, want at most %d", tok.Content, tok.ID, limit)
+		}
+		for int(tok.ID) >= len(pieces) {
+			pieces = append(pieces, spmPiece{})
+		}
+		if p := &pieces[tok.ID]; p.text != tok.Content {
+			*p = spmPiece{tok.Content, 0, pieceControl}
+		}
+	}
+	return pieces, nil
+}
+
 // control finds a control piece by its text, or else by its id; -1 without one.
 func (m *spmModel) control(text string, id int) int32 {
 	if id < 0 {
@@ -224,42 +250,26 @@ func (m *spmModel) control(text string, id int) int32 {
 	return -1
 }
 
-// surround sets what Encode with addSpecial puts around a text.
+// surround sets what Encode with addSpecial puts around each text.
 func (t *Tokenizer) surround(addBOS bool, bos int32, addEOS bool, eos int32) error {
 	c := component{Type: "TemplateProcessing", SpecialTokens: map[string]struct{ IDs []int32 }{
 		"bos": {[]int32{bos}}, "eos": {[]int32{eos}},
 	}}
-	for _, sequence := range []string{"A", "B"} {
-		part := []templatePiece{}
+	for i, sequence := range []string{"A", "B"} {
+		part := func(id string) *templatePart { return &templatePart{ID: id, Type: uint8(i)} }
 		if addBOS {
-			part = append(part, specialPiece("bos"))
+			c.Pair = append(c.Pair, templatePiece{SpecialToken: part("bos")})
 		}
-		part = append(part, sequencePiece(sequence))
+		c.Pair = append(c.Pair, templatePiece{Sequence: part(sequence)})
 		if addEOS {
-			part = append(part, specialPiece("eos"))
+			c.Pair = append(c.Pair, templatePiece{SpecialToken: part("eos")})
 		}
-		if sequence == "A" {
-			c.Single = part
+		if i == 0 {
+			c.Single = append(c.Single, c.Pair...)
 		}
 	}
-	t.prefix, t.suffix = nil, nil
+	t.processors, t.prefix, t.suffix = nil, nil, nil
 	return t.setPostProcessor(&c)
-}
-
-func specialPiece(id string) templatePiece {
-	return templatePiece{SpecialToken: &struct {
-		ID string `json:"id"`
-	}{id}}
-}
-
-func sequencePiece(id string) templatePiece {
-	return templatePiece{Sequence: &struct {
-		ID string `json:"id"`
-	}{id}}
-}
-
-func patternOf(text string) struct{ String, Regex *string } {
-	return struct{ String, Regex *string }{String: &text}
 }
 
 // setDecoders sets the decoders as if a tokenizer.json had them.
@@ -295,15 +305,42 @@ func (m *spmModel) setNormalizer(t *Tokenizer, once bool) error {
 	if n.charsmap != nil || n.merge {
 		n.user = newByteTrie(user, make([]int32, len(user)))
 	}
-	t.normalize = n.normalize
+	// Each byte can become a replacement, or U+FFFD, behind the dummy space.
+	step := textStep{edit: n.edit, apply: n.normalize, growth: 3}
+	if n.charsmap != nil {
+		step.growth = max(3, longestReplacement([]byte(m.charsmap)))
+	}
+	t.normalizer = normalizer{step}
 	if !once || !m.dummyPrefix {
 		return nil
 	}
 	no := false
-	var splits splitChain
-	err := splits.build(&component{Type: "Metaspace", Replacement: string(spaceMark), PrependScheme: "first", Split: &no})
+	splits, err := buildSplits(&component{Type: "Metaspace", Replacement: string(spaceMark), PrependScheme: "first", Split: &no}, false)
+	if err != nil {
+		return err
+	}
 	t.splits = splits.steps
-	return err
+	t.origins = splits.origins || splits.asksFirst
+	return nil
+}
+
+// edit is the rewrite with the origins of its bytes: what replaces several
+// characters comes from the first of them, and the dummy space from nothing.
+func (n *spmNormalizer) edit(e *editor) {
+	n.rewrite(e.src, func(out string, k int) {
+		switch {
+		case k == 0:
+			e.add(out)
+		case out == e.src[e.at:e.at+k]:
+			e.copy(k)
+		case out == "":
+			e.drop(k)
+		default:
+			first := len(e.next())
+			e.take(out)
+			e.drop(k - first)
+		}
+	})
 }
 
 // normalize is the rewrite as a function of texts.

@@ -140,14 +140,14 @@ func byteIDs(pieces []spmPiece) (ids [256]int32) {
 func (m *pieceBPE) size() int { return len(m.pieces) }
 
 func (m *pieceBPE) id(token string) (int32, bool) {
-	if m.bytewise {
-		raw, ok := byteLevelBytes([]byte(token))
-		if !ok {
+	id, ok := m.ids[token]
+	if m.bytewise && !(ok && m.rank[id] == noPiece) { // special tokens are spelled as they are
+		raw, spelled := byteLevelBytes([]byte(token))
+		if !spelled {
 			return 0, false
 		}
-		token = string(raw)
+		id, ok = m.ids[string(raw)]
 	}
-	id, ok := m.ids[token]
 	return id, ok
 }
 
@@ -155,7 +155,7 @@ func (m *pieceBPE) token(id int32) (string, bool) {
 	if id < 0 || int(id) >= len(m.pieces) || m.pieces[id].kind == 0 {
 		return "", false
 	}
-	if m.bytewise {
+	if m.bytewise && m.rank[id] != noPiece {
 		return byteLevelText(m.pieces[id].text), true
 	}
 	return m.pieces[id].text, true
@@ -225,7 +225,7 @@ type pieceSymbol struct {
 // merge emits the ids of w in order.
 func (m *pieceBPE) merge(w string, emit func(piece)) {
 	if m.bytewise {
-		if id, ok := m.ids[w]; ok {
+		if id, ok := m.ids[w]; ok && m.rank[id] != noPiece {
 			emit(piece{id, 0, len(w)})
 			return
 		}

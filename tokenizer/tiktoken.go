@@ -24,26 +24,28 @@ func parseTiktoken(b []byte, name string, o dirOptions) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
+	added := replaceAdded(family.added(len(pieces)), o.added)
+	if pieces, err = placeAdded(pieces, added); err != nil {
+		return nil, err
+	}
 	m := &pieceBPE{pieces: pieces, unknown: -1, bytewise: true}
 	if err := m.index(); err != nil {
 		return nil, err
 	}
 	t := &Tokenizer{model: m, hash: hash}
-	if err := t.setAdded(replaceAdded(family.added(len(pieces)), o.added)); err != nil {
+	if err := t.setAdded(added); err != nil {
 		return nil, err
 	}
 	if family.nfc {
-		if t.normalize, err = buildNormalizer(&component{Type: "NFC"}); err != nil {
+		if t.normalizer, err = buildNormalizer(&component{Type: "NFC"}); err != nil {
 			return nil, err
 		}
 	}
 	no := false
-	var splits splitChain
-	pattern := family.pattern
-	err = splits.build(&component{Type: "Sequence", Pretokenizers: []component{
-		{Type: "Split", Behavior: "Isolated", Pattern: struct{ String, Regex *string }{Regex: &pattern}},
+	splits, err := buildSplits(&component{Type: "Sequence", Pretokenizers: []component{
+		{Type: "Split", Behavior: "Isolated", Pattern: pattern{Regex: &family.pattern}},
 		{Type: "ByteLevel", UseRegex: &no},
-	}})
+	}}, true)
 	if err != nil {
 		return nil, err
 	}
