@@ -62,12 +62,25 @@ func (m *bpe) lengthSymbols(w string) []piece {
 				id = m.symbol(r)
 			}
 		}
+		spelled := w[i : i+n]
+		if m.prefix != "" && i > 0 {
+			spelled = m.prefix + spelled
+		}
+		if m.suffix != "" && i+n == len(w) {
+			spelled += m.suffix
+		}
+		if len(spelled) > n {
+			id = -1
+			if known, ok := m.vocab[spelled]; ok {
+				id = known
+			}
+		}
 		switch {
 		case id >= 0:
 			flush()
 			syms = append(syms, piece{id: id, end: n})
-		case m.hasBytes(w[i : i+n]):
-			for _, b := range []byte(w[i : i+n]) {
+		case m.hasBytes(spelled):
+			for _, b := range []byte(spelled) {
 				syms = append(syms, piece{id: m.byteID[b], end: 1})
 			}
 		case m.unknown >= 0:
