@@ -35,7 +35,8 @@ import (
 //     words. (Hugging Face numbers its pre-tokens, which stay inside our engine.)
 //   - Tokens are spelled as in tokenizer.json. Hugging Face shows of an added token
 //     what it took out of the text, which differs where a normalizer rewrites the
-//     token ("▁<s>" for "<s>" in old files of Llama 2) or where it takes spaces along.
+//     token ("▁<s>" for "<s>" in old files of Llama 2) or where it takes spaces
+//     along, and of Unigram's unknown token the text it stands for.
 //   - TruncationParams.MaxLength 0 means no truncation, as in the library.
 //   - GetVocab and GetVocabSize count added tokens whatever their argument says.
 //   - AddTokens and AddSpecialTokens take no tokens that tokenizer.json lacks:
