@@ -18,7 +18,7 @@ const module = "github.com/litgpt-go/litgpt"
 var levels = []string{
 	"internal/ggml internal/ggml/cuda internal/safetensors internal/gguf internal/durable internal/settings internal/progress internal/sample internal/data internal/repl tokenizer/jinja",
 	"internal/tensor internal/cudatest tokenizer",
-	"internal/autograd internal/optim internal/nn",
+	"internal/autograd internal/optim internal/nn tokenizer/sugarme",
 	"internal/kvcache internal/checkpoint",
 	"models",
 	"lora internal/generate internal/train",
