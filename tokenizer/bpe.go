@@ -80,7 +80,7 @@ func (m *bpe) encodeChunks(dst []int32, w string) []int32 {
 	}
 	start, prev := 0, rune(-1)
 	for i, r := range w {
-		if r == spaceMark && prev >= 0 && prev != spaceMark && !m.glued[prev] {
+		if r == spaceMark && prev >= 0 && prev != spaceMark && !m.glued[prev] && (m.unknown >= 0 || m.symbol(prev) >= 0) {
 			dst = m.encode(dst, w[start:i])
 			start = i
 		}
