@@ -106,7 +106,7 @@ func (t *Tokenizer) walk(text string, origins bool, f func(p part, tok *addedTok
 			return
 		}
 		if origins {
-			p.text, p.from = t.normalizer.aligned(p.text, p.from)
+			p.text, p.from = t.normalizer.aligned(p.text, p.from, start)
 		} else {
 			p.text = t.normalizer.text(p.text)
 		}
