@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"unicode/utf8"
 )
 
 // parseSentencePiece reads the bytes of a tokenizer.model, SentencePiece's own
@@ -349,7 +350,7 @@ func (n *spmNormalizer) edit(e *editor) {
 
 // normalize is the rewrite as a function of texts.
 func (n *spmNormalizer) normalize(s string) string {
-	if n.charsmap == nil && !n.merge && isUTF8(s) {
+	if n.charsmap == nil && !n.merge && utf8.ValidString(s) {
 		// The rewrite of nearly all models of today.
 		s = strings.ReplaceAll(s, " ", n.space)
 		if n.prefix && s != "" {
