@@ -19,6 +19,10 @@ const (
 	regexTime  = time.Second
 )
 
+// A rewrite is a normalizer: it emits the output in order, each emit saying how
+// many bytes of s the output replaces (the ns sum to len(s)).
+type rewrite func(s string, emit func(out string, n int))
+
 // textStep is one step of a normalizer: the function, and how many times longer
 // it can make a text.
 type textStep struct {

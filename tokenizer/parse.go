@@ -70,20 +70,6 @@ func (c *component) prependScheme() string {
 	return "always"
 }
 
-// modelJSON is "model" of tokenizer.json, its two long tables unread.
-type modelJSON struct {
-	Type         string   `json:"type"`
-	Unknown      *string  `json:"unk_token"`
-	FuseUnknown  bool     `json:"fuse_unk"`
-	ByteFallback bool     `json:"byte_fallback"`
-	IgnoreMerges bool     `json:"ignore_merges"`
-	Dropout      *float64 `json:"dropout"`
-	Prefix       *string  `json:"continuing_subword_prefix"`
-	Suffix       *string  `json:"end_of_word_suffix"`
-	vocab        []byte
-	merges       []byte
-}
-
 // fileJSON is a tokenizer.json.
 type fileJSON struct {
 	added         []*addedToken
@@ -114,7 +100,7 @@ func Parse(b []byte) (*Tokenizer, error) {
 	if t.normalize, err = buildNormalizer(f.normalizer); err != nil {
 		return nil, err
 	}
-	if t.model, err = buildModel(&f.model, splits.byteLevel); err != nil {
+	if t.model, err = f.model.build(splits.byteLevel); err != nil {
 		return nil, err
 	}
 	if err := t.setAdded(f.added); err != nil {
@@ -128,7 +114,11 @@ func Parse(b []byte) (*Tokenizer, error) {
 		return nil, err
 	}
 	t.decoders = chain.steps
-	t.byteOnly = splits.byteLevel && len(chain.types) == 1 && chain.types[0] == "ByteLevel"
+	if len(chain.types) == 1 && chain.types[0] == "ByteLevel" {
+		if m, ok := t.model.(*bpe); ok && m.byteLevel {
+			t.bytes = m
+		}
+	}
 	return t, nil
 }
 
@@ -171,60 +161,11 @@ func scanFile(b []byte) (*fileJSON, error) {
 	return f, nil
 }
 
-// scan reads the model's settings and cuts out its tables.
-func (m *modelJSON) scan(s *jsonScanner) error {
-	settings := map[string]json.RawMessage{}
-	err := s.object(func(k []byte) error {
-		key := string(k)
-		raw, err := s.skip()
-		if err != nil {
-			return err
-		}
-		switch key {
-		case "vocab":
-			m.vocab = raw
-		case "merges":
-			m.merges = raw
-		default:
-			settings[key] = raw
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("model: %w", err)
-	}
-	small, err := json.Marshal(settings)
-	if err == nil {
-		err = json.Unmarshal(small, m)
-	}
-	if err != nil {
-		return fmt.Errorf("model: %w", err)
-	}
-	if m.Type == "" && m.merges != nil { // files written before the key existed
-		m.Type = "BPE"
-	}
-	switch {
-	case m.Type == "":
-		return errors.New("model: no type; want BPE")
-	case m.Type != "BPE":
-		return fmt.Errorf("model type %q is not supported; want BPE", m.Type)
-	case m.vocab == nil || m.merges == nil:
-		return errors.New("model: vocab or merges are missing")
-	case m.Prefix != nil && *m.Prefix != "":
-		return fmt.Errorf("model: continuing_subword_prefix %q is not supported", *m.Prefix)
-	case m.Suffix != nil && *m.Suffix != "":
-		return fmt.Errorf("model: end_of_word_suffix %q is not supported", *m.Suffix)
-	case m.Dropout != nil && *m.Dropout != 0:
-		return fmt.Errorf("model: dropout %v is not supported: the ids of a text would change from call to call", *m.Dropout)
-	}
-	return nil
-}
-
 // setAdded registers the added tokens and sets size.
 func (t *Tokenizer) setAdded(tokens []*addedToken) error {
 	t.added, t.addedID = map[int32]*addedToken{}, map[string]int32{}
-	t.size = len(t.model.tokens)
-	limit := maxID(len(t.model.vocab) + len(tokens))
+	t.size = t.model.size()
+	limit := maxID(t.size + len(tokens))
 	var raw, normed []matchEntry
 	for _, tok := range tokens {
 		if tok == nil {

@@ -18,7 +18,7 @@ import (
 // Tokenizer is one checkpoint's tokenizer. It does not change after Load, and
 // its methods may be called from several goroutines.
 type Tokenizer struct {
-	model     *bpe
+	model     model
 	raw       matcher               // added tokens looked for in the text as it is
 	normed    matcher               // added tokens looked for after normalization
 	added     map[int32]*addedToken // every added token by id
@@ -26,7 +26,7 @@ type Tokenizer struct {
 	normalize func(string) string   // nil: the text stays as it is
 	splits    []splitStep           // pre-tokenizers, in order
 	decoders  []decodeStep          // in order; empty: tokens joined by a space
-	byteOnly  bool                  // the only decoder is ByteLevel: the fast path
+	bytes     *bpe                  // the model, when all text is bytes and the only decoder is ByteLevel: the fast path
 	prefix    []int32               // what the post-processor puts before a text
 	suffix    []int32               // and after it
 	size      int                   // largest id + 1
@@ -94,7 +94,7 @@ func (t *Tokenizer) appendPlain(dst []int32, p part) []int32 {
 		parts = next
 	}
 	for _, q := range parts {
-		dst = t.model.encodeChunks(dst, q.text)
+		dst = t.model.appendIDs(dst, q.text)
 	}
 	return dst
 }
@@ -104,7 +104,7 @@ func (t *Tokenizer) appendPlain(dst []int32, p part) []int32 {
 // U+FFFD, as in Hugging Face's tokenizers; the clean-up of spaces that some
 // versions of transformers add on top is not done.
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
-	if t.byteOnly {
+	if t.bytes != nil {
 		b := make([]byte, 0, 4*len(ids))
 		for _, id := range ids {
 			b = t.appendBytes(b, id, skipSpecial)
@@ -130,8 +130,8 @@ func (t *Tokenizer) appendBytes(b []byte, id int32, skipSpecial bool) []byte {
 		raw, _ := byteLevelBytes([]byte(tok.Content))
 		return append(b, raw...)
 	}
-	if id >= 0 && int(id) < len(t.model.tokens) {
-		b = append(b, t.model.tokens[id]...)
+	if id >= 0 && int(id) < len(t.bytes.tokens) {
+		b = append(b, t.bytes.tokens[id]...)
 	}
 	return b
 }

@@ -278,7 +278,7 @@ func TestLoadErrors(t *testing.T) {
 		{"no file", nil, "tokenizer.json: no such file"},
 		{"only a model file", map[string]string{"tokenizer.model": "x"}, "only a tokenizer.model"},
 		{"not JSON", map[string]string{"tokenizer.json": "hello"}, "tokenizer.json: malformed JSON at byte 0"},
-		{"unigram", map[string]string{"tokenizer.json": `{"model":{"type":"Unigram","vocab":[]}}`}, `"Unigram" is not supported`},
+		{"unigram", map[string]string{"tokenizer.json": `{"model":{"type":"Unigram","vocab":[],"unk_id":3}}`}, `outside the vocabulary`},
 		{"no model", map[string]string{"tokenizer.json": `{}`}, "no model"},
 		{"cut off", map[string]string{"tokenizer.json": model[:40]}, "malformed JSON"},
 		{"huge id", map[string]string{"tokenizer.json": `{"model":{"type":"BPE","vocab":{"a":2000000000},"merges":[]}}`}, "id 2000000000"},
