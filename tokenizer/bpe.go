@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"strings"
 	"sync"
 	"unicode/utf8"
 )
@@ -10,8 +9,7 @@ import (
 // (byte-level) or per character, and the pair of the lowest rank is merged until
 // no pair of neighbours is in the table.
 type bpe struct {
-	tokens   []string         // by id; byte-level: raw bytes. "" where no token has the id
-	vocab    map[string]int32 // the inverse of tokens
+	vocab    *vocabulary      // byte-level: tokens are raw bytes
 	literals map[string]int32 // byte-level: tokens spelled outside the byte table, which no text reaches
 	merges   *mergeTable
 
@@ -21,26 +19,25 @@ type bpe struct {
 	fuseUnknown  bool
 	unknown      int32 // -1: characters outside the vocabulary are dropped
 
-	byteID  [256]int32 // byte-level: token of one byte; otherwise token <0x..>; -1 none
-	lowRune []int32    // token of a character below len, -1 none
-	runeID  map[rune]int32
+	byteID [256]int32 // byte-level: token of one byte; otherwise token <0x..>; -1 none
+	runes  runeIDs    // otherwise: token of one character
 
 	// glued holds the characters x for which some merge makes a token that
 	// contains x+"▁". Between any other x and a ▁ a text may be cut without
-	// changing its ids, which keeps vocabularies without a pre-tokenizer fast.
-	// nil: never cut.
-	glued map[rune]bool
+	// changing its ids, which lets vocabularies without a pre-tokenizer find words
+	// in the cache. nil: never cut.
+	glued *runeIDs
 
+	words   wordCache
 	scratch sync.Pool // *mergeScratch
-	mu      sync.RWMutex
-	words   map[string][]int32 // ids of short words seen before
 }
 
-// The word cache: words up to maxWord bytes, at most maxWords of them.
-const maxWord, maxWords = 64, 1 << 16
-
-// spaceMark stands for a space in SentencePiece vocabularies.
-const spaceMark = '▁'
+// spaceMark stands for a space in SentencePiece vocabularies; spaceMark0 … 2 are
+// its bytes in UTF-8.
+const (
+	spaceMark                          = '▁'
+	spaceMark0, spaceMark1, spaceMark2 = 0xE2, 0x96, 0x81
+)
 
 // id looks a token up by its spelling in tokenizer.json.
 func (m *bpe) id(token string) (int32, bool) {
@@ -52,18 +49,15 @@ func (m *bpe) id(token string) (int32, bool) {
 		}
 		token = string(raw)
 	}
-	id, ok := m.vocab[token]
-	return id, ok
+	id := m.vocab.id(token)
+	return max(id, 0), id >= 0
 }
 
 // token is the inverse of id.
 func (m *bpe) token(id int32) (string, bool) {
-	if id < 0 || int(id) >= len(m.tokens) || m.tokens[id] == "" {
-		return "", false
-	}
-	s := m.tokens[id]
-	if !m.byteLevel {
-		return s, true
+	s := m.vocab.token(id)
+	if s == "" || !m.byteLevel {
+		return s, s != ""
 	}
 	if lit, ok := m.literals[s]; ok && lit == id {
 		return s, true
@@ -71,79 +65,148 @@ func (m *bpe) token(id int32) (string, bool) {
 	return byteLevelText(s), true
 }
 
-// encodeChunks appends the ids of one pre-token, cut where no merge can cross.
-func (m *bpe) encodeChunks(dst []int32, w string) []int32 {
+// size implements model.
+func (m *bpe) size() int { return m.vocab.size() }
+
+// appendIDs implements model: w is cut where no merge can cross.
+func (m *bpe) appendIDs(dst []int32, w string) []int32 {
 	if m.glued == nil {
 		return m.encode(dst, w)
 	}
-	start, prev := 0, rune(-1)
-	for i, r := range w {
-		if r == spaceMark && prev >= 0 && prev != spaceMark && !m.glued[prev] {
+	start := 0
+	for i := 1; i+2 < len(w); i++ {
+		if w[i] == spaceMark0 && w[i+1] == spaceMark1 && w[i+2] == spaceMark2 && m.cuts(w, i) {
 			dst = m.encode(dst, w[start:i])
 			start = i
 		}
-		prev = r
 	}
 	return m.encode(dst, w[start:])
 }
 
+// cuts tells whether w may be cut before the ▁ at byte i > 0.
+func (m *bpe) cuts(w string, i int) bool {
+	c := rune(w[i-1])
+	if c >= utf8.RuneSelf {
+		c, _ = utf8.DecodeLastRuneInString(w[:i])
+	}
+	return c != spaceMark && m.glued.get(c) < 0
+}
+
 // encode appends the ids of w.
 func (m *bpe) encode(dst []int32, w string) []int32 {
-	if w == "" {
+	switch {
+	case w == "":
+		return dst
+	case len(w) > maxWord:
+		if m.ignoreMerges {
+			if id := m.vocab.id(w); id >= 0 {
+				return append(dst, id)
+			}
+		}
+		return m.merge(dst, w)
+	case len(w) == 1 && m.byteLevel && m.byteID[w[0]] >= 0:
+		return append(dst, m.byteID[w[0]])
+	}
+	key := newWordKey(w)
+	dst, ok := m.words.appendIDs(dst, &key)
+	if ok {
 		return dst
 	}
-	if m.ignoreMerges {
-		if id, ok := m.vocab[w]; ok {
-			return append(dst, id)
+	n := len(dst)
+	if id := int32(-1); m.ignoreMerges {
+		if id = m.vocab.id(w); id >= 0 {
+			dst = append(dst, id)
 		}
 	}
-	if len(w) > maxWord {
-		return m.merge(dst, w)
+	if len(dst) == n {
+		dst = m.merge(dst, w)
 	}
-	m.mu.RLock()
-	ids, ok := m.words[w]
-	m.mu.RUnlock()
-	if ok {
-		return append(dst, ids...)
-	}
-	n := len(dst)
-	dst = m.merge(dst, w)
-	ids = append([]int32(nil), dst[n:]...)
-	m.mu.Lock()
-	if len(m.words) < maxWords {
-		m.words[strings.Clone(w)] = ids
-	}
-	m.mu.Unlock()
+	m.words.put(&key, dst[n:])
 	return dst
 }
 
 // merge appends the ids of w without looking at the cache.
 func (m *bpe) merge(dst []int32, w string) []int32 {
-	k, _ := m.scratch.Get().(*mergeScratch)
-	if k == nil {
-		k = new(mergeScratch)
-	}
-	ids := m.symbols(k.ids[:0], w)
-	k.ids = ids
-	if len(ids) <= maxScan {
-		dst = m.merges.scan(k, dst, ids)
+	k := m.getScratch()
+	m.symbols(k, w)
+	if len(k.ids) <= window {
+		k.a = m.merges.merge(k, k.a[:0], k.ids)
+		for i := range k.a {
+			dst = append(dst, k.a[i].id)
+		}
 	} else {
-		dst = m.merges.heap(k, dst, ids)
+		m.merges.windows(k, k.ids, func(_ int, syms []symbol) {
+			for i := range syms {
+				dst = append(dst, syms[i].id)
+			}
+		})
 	}
-	m.scratch.Put(k)
+	m.putScratch(k)
 	return dst
 }
 
-// symbols appends the first symbols of w. What the vocabulary lacks becomes the
-// unknown token (one for a run of them when fuseUnknown), or nothing without one.
-func (m *bpe) symbols(ids []int32, w string) []int32 {
-	unknown := false
-	flush := func() {
-		if unknown {
-			ids = append(ids, m.unknown)
-			unknown = false
+func (m *bpe) getScratch() *mergeScratch {
+	if k, _ := m.scratch.Get().(*mergeScratch); k != nil {
+		return k
+	}
+	return new(mergeScratch)
+}
+
+// maxScratch is the symbols of the longest text whose memory is kept for the next.
+const maxScratch = 1 << 16
+
+func (m *bpe) putScratch(k *mergeScratch) {
+	if cap(k.ids) <= maxScratch && cap(k.a) <= maxScratch && cap(k.b) <= maxScratch {
+		m.scratch.Put(k)
+	}
+}
+
+// appendPieces implements model. As in Hugging Face, what no symbol stands for
+// takes no place, so that what follows it moves forward, and each byte of byte
+// fallback is a byte of the text.
+func (m *bpe) appendPieces(dst []piece, w string) []piece {
+	if w == "" {
+		return dst
+	}
+	if m.ignoreMerges {
+		if id := m.vocab.id(w); id >= 0 {
+			return append(dst, piece{id, 0, len(w)})
 		}
 	}
+	k := m.getScratch()
+	m.symbols(k, w)
+	first := len(dst)
+	m.merges.windows(k, k.ids, func(base int, syms []symbol) {
+		for _, s := range syms {
+			dst = append(dst, piece{id: s.id, start: base + int(s.at)})
+		}
+	})
+	// From symbols to bytes.
+	symbol, at := 0, 0
+	for i := first; i < len(dst); i++ {
+		end := len(k.ids)
+		if i+1 < len(dst) {
+			end = dst[i+1].start
+		}
+		dst[i].start = at
+		for ; symbol < end; symbol++ {
+			at += int(k.lens[symbol])
+		}
+		dst[i].end = at
+	}
+	m.putScratch(k)
+	return dst
+}
+
+// symbols sets ids and lens of k to the first symbols of w and their bytes. What
+// the vocabulary lacks becomes the unknown token (one for a run of them when
+// fuseUnknown), or nothing without one.
+func (m *bpe) symbols(k *mergeScratch, w string) {
+	ids, lens := k.ids[:0], k.lens[:0]
+	if cap(ids) < len(w) {
+		ids, lens = make([]int32, 0, len(w)), make([]int32, 0, len(w))
+	}
+	unknown := int32(0) // bytes of an unknown token that is not yet in ids
 	for i := 0; i < len(w); {
 		id, n := int32(-1), 1
 		if m.byteLevel {
@@ -152,28 +215,34 @@ func (m *bpe) symbols(ids []int32, w string) []int32 {
 			var r rune
 			r, n = decodeRune(w, i)
 			if r != utf8.RuneError || n > 1 {
-				id = m.symbol(r)
+				id = m.runes.get(r)
 			}
 		}
 		switch {
 		case id >= 0:
-			flush()
-			ids = append(ids, id)
+			if unknown > 0 {
+				ids, lens = append(ids, m.unknown), append(lens, unknown)
+				unknown = 0
+			}
+			ids, lens = append(ids, id), append(lens, int32(n))
 		case m.hasBytes(w[i : i+n]):
 			// As in HF, bytes do not flush a pending unknown token.
 			for _, b := range []byte(w[i : i+n]) {
-				ids = append(ids, m.byteID[b])
+				ids, lens = append(ids, m.byteID[b]), append(lens, 1)
 			}
 		case m.unknown >= 0:
-			if !m.fuseUnknown {
-				flush()
+			if unknown > 0 && !m.fuseUnknown {
+				ids, lens = append(ids, m.unknown), append(lens, unknown)
+				unknown = 0
 			}
-			unknown = true
+			unknown += int32(n)
 		}
 		i += n
 	}
-	flush()
-	return ids
+	if unknown > 0 {
+		ids, lens = append(ids, m.unknown), append(lens, unknown)
+	}
+	k.ids, k.lens = ids, lens
 }
 
 // hasBytes tells whether byte fallback can spell s.
@@ -187,17 +256,6 @@ func (m *bpe) hasBytes(s string) bool {
 		}
 	}
 	return true
-}
-
-// symbol returns the token of one character, -1 without one.
-func (m *bpe) symbol(r rune) int32 {
-	if int(r) < len(m.lowRune) {
-		return m.lowRune[r]
-	}
-	if id, ok := m.runeID[r]; ok {
-		return id
-	}
-	return -1
 }
 
 // byteToken returns the byte that a byte fallback token "<0xE2>" stands for.

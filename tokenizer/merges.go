@@ -88,6 +88,7 @@ type symbol struct {
 // mergeScratch is the memory of one merge, kept for the next.
 type mergeScratch struct {
 	ids        []int32 // the first symbols of a text
+	lens       []int32 // and their bytes
 	a, b       []symbol
 	prev, next []int32
 	queue      []uint64
