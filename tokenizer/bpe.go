@@ -22,22 +22,20 @@ type bpe struct {
 	byteID [256]int32 // byte-level: token of one byte; otherwise token <0x..>; -1 none
 	runes  runeIDs    // otherwise: token of one character
 
-	// glued holds the characters x for which some merge makes a token that
-	// contains x+"▁". Between any other x and a ▁ a text may be cut without
-	// changing its ids, which lets vocabularies without a pre-tokenizer find words
-	// in the cache. nil: never cut.
-	glued *runeIDs
+	// joins holds the characters that some merge brings together. Between any other
+	// two a text may be cut without changing its ids, so that vocabularies without
+	// a pre-tokenizer find their words in the cache. nil: never cut.
+	joins     *charPairs
+	spellsAll bool // every character is in the vocabulary, as bytes if need be
+
+	prefix, suffix string // of a symbol that does not begin, or ends, a word; mostly ""
 
 	words   wordCache
 	scratch sync.Pool // *mergeScratch
 }
 
-// spaceMark stands for a space in SentencePiece vocabularies; spaceMark0 … 2 are
-// its bytes in UTF-8.
-const (
-	spaceMark                          = '▁'
-	spaceMark0, spaceMark1, spaceMark2 = 0xE2, 0x96, 0x81
-)
+// spaceMark stands for a space in SentencePiece vocabularies.
+const spaceMark = '▁'
 
 // id looks a token up by its spelling in tokenizer.json.
 func (m *bpe) id(token string) (int32, bool) {
@@ -70,26 +68,30 @@ func (m *bpe) size() int { return m.vocab.size() }
 
 // appendIDs implements model: w is cut where no merge can cross.
 func (m *bpe) appendIDs(dst []int32, w string) []int32 {
-	if m.glued == nil {
+	if m.joins == nil {
 		return m.encode(dst, w)
 	}
-	start := 0
-	for i := 1; i+2 < len(w); i++ {
-		if w[i] == spaceMark0 && w[i+1] == spaceMark1 && w[i+2] == spaceMark2 && m.cuts(w, i) {
-			dst = m.encode(dst, w[start:i])
+	start, last, prev := 0, 0, rune(-1) // last: where prev begins
+	for i := 0; i < len(w); {
+		r, n := decodeRune(w, i)
+		if i > 0 && !m.joins.has(prev, r) && (m.spellsAll || m.runes.get(prev) >= 0 && m.runes.get(r) >= 0) {
+			dst = m.encodeChunk(dst, w[start:i], start == last, prev)
 			start = i
 		}
+		last, prev = i, r
+		i += n
 	}
-	return m.encode(dst, w[start:])
+	return m.encodeChunk(dst, w[start:], start == last, prev)
 }
 
-// cuts tells whether w may be cut before the ▁ at byte i > 0.
-func (m *bpe) cuts(w string, i int) bool {
-	c := rune(w[i-1])
-	if c >= utf8.RuneSelf {
-		c, _ = utf8.DecodeLastRuneInString(w[:i])
+// encodeChunk is encode; with single, w is the character r.
+func (m *bpe) encodeChunk(dst []int32, w string, single bool, r rune) []int32 {
+	if single && (r != utf8.RuneError || len(w) > 1) {
+		if id := m.runes.get(r); id >= 0 {
+			return append(dst, id)
+		}
 	}
-	return c != spaceMark && m.glued.get(c) < 0
+	return m.encode(dst, w)
 }
 
 // encode appends the ids of w.
@@ -202,6 +204,7 @@ func (m *bpe) appendPieces(dst []piece, w string) []piece {
 // the vocabulary lacks becomes the unknown token (one for a run of them when
 // fuseUnknown), or nothing without one.
 func (m *bpe) symbols(k *mergeScratch, w string) {
+	affixes := m.prefix != "" || m.suffix != ""
 	ids, lens := k.ids[:0], k.lens[:0]
 	if cap(ids) < len(w) {
 		ids, lens = make([]int32, 0, len(w)), make([]int32, 0, len(w))
@@ -209,7 +212,11 @@ func (m *bpe) symbols(k *mergeScratch, w string) {
 	unknown := int32(0) // bytes of an unknown token that is not yet in ids
 	for i := 0; i < len(w); {
 		id, n := int32(-1), 1
-		if m.byteLevel {
+		spelled := ""
+		if affixes {
+			n, spelled = m.affixed(w, i)
+			id = m.vocab.id(spelled)
+		} else if m.byteLevel {
 			id = m.byteID[w[i]]
 		} else {
 			var r rune
@@ -218,6 +225,9 @@ func (m *bpe) symbols(k *mergeScratch, w string) {
 				id = m.runes.get(r)
 			}
 		}
+		if !affixes {
+			spelled = w[i : i+n]
+		}
 		switch {
 		case id >= 0:
 			if unknown > 0 {
@@ -225,9 +235,9 @@ func (m *bpe) symbols(k *mergeScratch, w string) {
 				unknown = 0
 			}
 			ids, lens = append(ids, id), append(lens, int32(n))
-		case m.hasBytes(w[i : i+n]):
+		case m.hasBytes(spelled):
 			// As in HF, bytes do not flush a pending unknown token.
-			for _, b := range []byte(w[i : i+n]) {
+			for _, b := range []byte(spelled) {
 				ids, lens = append(ids, m.byteID[b]), append(lens, 1)
 			}
 		case m.unknown >= 0:

@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -14,6 +15,9 @@ func buildModel(j *modelJSON, byteLevel bool) (*bpe, error) {
 		ignoreMerges: j.IgnoreMerges,
 		fuseUnknown:  j.FuseUnknown,
 		unknown:      -1,
+	}
+	if err := m.setAffixes(j); err != nil {
+		return nil, err
 	}
 	if err := m.readVocab(j.vocab); err != nil {
 		return nil, fmt.Errorf("model.vocab: %w", err)
@@ -74,16 +78,12 @@ func (m *bpe) index() {
 	if m.byteLevel {
 		return
 	}
+	m.spellsAll = m.byteFallback && slices.Min(m.byteID[:]) >= 0
 	for id := range m.vocab.size() {
 		token := m.vocab.token(int32(id))
 		if r, n := utf8.DecodeRuneInString(token); n > 0 && n == len(token) {
 			m.runes.set(r, m.vocab.id(token))
 		}
-	}
-	// Cutting a text is exact only if ▁ is a symbol of its own, and if no whole
-	// word is looked up first.
-	if m.runes.get(spaceMark) >= 0 && !m.ignoreMerges {
-		m.glued = &runeIDs{}
 	}
 }
 
@@ -97,6 +97,11 @@ func (m *bpe) readMerges(raw []byte) error {
 	var err error
 	if m.merges, err = newMergeTable(count, m.vocab.size()); err != nil {
 		return err
+	}
+	// Cutting a text is exact only if no word is looked up as a whole and no
+	// symbol depends on its place in the word.
+	if !m.byteLevel && !m.ignoreMerges && m.prefix == "" && m.suffix == "" {
+		m.joins = newCharPairs(count)
 	}
 	s := &jsonScanner{b: raw}
 	var left, right, product []byte
@@ -119,12 +124,20 @@ func (m *bpe) readMerges(raw []byte) error {
 			product = append(append(product, left...), right...)
 		}
 		if ok {
-			ia, ib, ic := m.vocab.idOf(a), m.vocab.idOf(b), m.vocab.idOf(product)
+			ia, ib := m.vocab.idOf(a), m.vocab.idOf(b)
+			m.noteJoin(ia, ib, a, b)
+			if m.prefix != "" {
+				n := utf8.RuneCountInString(m.prefix) // as in HF
+				if len(b) < n {
+					return fmt.Errorf("merge %d of %q and %q: the second lacks continuing_subword_prefix %q", rank, left, right, m.prefix)
+				}
+				product = append(product[:len(a)], product[len(a)+n:]...)
+			}
+			ic := m.vocab.idOf(product)
 			if ia < 0 || ib < 0 || ic < 0 {
 				return fmt.Errorf("merge %d of %q and %q: a token is not in the vocabulary", rank, left, right)
 			}
 			m.merges.put(ia, ib, rank, ic)
-			m.noteGlued(product)
 		}
 		rank++
 		return nil
@@ -163,16 +176,25 @@ func readMerge(s *jsonScanner, left, right []byte) ([]byte, []byte, error) {
 	return left, right, nil
 }
 
-// noteGlued records which characters a merge joins to a ▁ after them.
-func (m *bpe) noteGlued(product []byte) {
-	if m.glued == nil {
+// noteJoin records which characters the merge of a and b brings together.
+func (m *bpe) noteJoin(ia, ib int32, a, b []byte) {
+	if m.joins == nil {
 		return
 	}
-	for i := 1; i+2 < len(product); i++ {
-		if product[i] == spaceMark0 && product[i+1] == spaceMark1 && product[i+2] == spaceMark2 {
-			if r, _ := utf8.DecodeLastRune(product[:i]); r != spaceMark {
-				m.glued.set(r, 1)
-			}
-		}
+	if m.standsIn(ia) || m.standsIn(ib) {
+		m.joins = nil // a token is spelled with other characters than it stands for
+		return
 	}
+	x, _ := utf8.DecodeLastRune(a)
+	y, _ := utf8.DecodeRune(b)
+	m.joins.add(x, y)
+}
+
+// standsIn tells whether id is the unknown token or one of byte fallback.
+func (m *bpe) standsIn(id int32) bool {
+	if id == m.unknown {
+		return true
+	}
+	b, ok := byteToken(m.vocab.token(id))
+	return ok && m.byteFallback && m.byteID[b] == id
 }

@@ -154,3 +154,28 @@ func (t *runeIDs) get(r rune) int32 {
 	}
 	return -1
 }
+
+// charPairs is a set of pairs of characters that may claim to have more: a row of
+// bits, found by a hash.
+type charPairs struct {
+	bits  []uint64
+	shift uint
+}
+
+// newCharPairs makes a set for the pairs of n merges, among which each pair comes
+// about three times.
+func newCharPairs(n int) *charPairs {
+	log := uint(10)
+	for n > 1<<(log-2) {
+		log++
+	}
+	return &charPairs{make([]uint64, 1<<(log-6)), 64 - log}
+}
+
+func (p *charPairs) hash(x, y rune) uint64 {
+	return (uint64(x)<<21 | uint64(y)) * 0x9E3779B97F4A7C15 >> p.shift
+}
+
+func (p *charPairs) add(x, y rune) { h := p.hash(x, y); p.bits[h>>6] |= 1 << (h & 63) }
+
+func (p *charPairs) has(x, y rune) bool { h := p.hash(x, y); return p.bits[h>>6]>>(h&63)&1 != 0 }
