@@ -8,30 +8,33 @@ import (
 
 // wordCache keeps the ids of words seen before in a table of fixed size: no text
 // makes it grow, a new word takes the place of an old one, and reading takes no
-// lock. Each slot is a cache line and has a sequence lock: its head is odd while
-// somebody writes, and changed afterwards. All words of a slot are read and
-// written atomically, so a reader that sees a changed head has read garbage, but
-// no race.
+// lock. Each slot has a sequence lock: its head is odd while somebody writes, and
+// changed afterwards. All words of a slot are read and written atomically, so a
+// reader that sees a changed head has read garbage, but no race.
 type wordCache struct {
 	once  sync.Once
-	slots atomic.Pointer[[]wordSlot] // nil until the first word
+	table atomic.Pointer[wordTable] // nil until the first word
 }
 
-// wordSlot is a word of up to maxWord bytes, filled up with zeros to uint64s, and
-// after it its ids, three of 21 bits in each.
-type wordSlot struct {
-	head atomic.Uint64 // see the constants below; 0: empty
-	data [slotData]atomic.Uint64
+// wordTable is 2.25 MiB for each tokenizer in use. A word may be in any slot of
+// its set; the heads of a set lie side by side, the data of a slot is a cache line.
+type wordTable struct {
+	heads [wordSets][wordWays]atomic.Uint64 // see the constants below; 0: empty
+	data  [wordSets][wordWays]wordData
 }
+
+// wordData is a word of up to maxWord bytes, filled up with zeros to uint64s, and
+// after it its ids, three of 21 bits in each.
+type wordData [slotData]atomic.Uint64
 
 const (
-	wordSlots = 1 << 15 // 2 MiB for each tokenizer in use
-	slotData  = 7
+	wordSets, wordWays = 1 << 13, 4
+
+	slotData  = 8
 	maxWord   = 8 * (slotData - 1)
 	maxWordID = 1<<21 - 1
-	maxIDs    = 3 * (slotData - 1)
 
-	// head: sequence<<32 | ids<<24 | bytes<<16 | 16 bits of the hash.
+	// A head: sequence<<32 | ids<<24 | bytes<<16 | 16 bits of the hash.
 	sequence  = 1 << 32
 	identity  = 0xFFFFFF // bytes and hash
 	idsOffset = 24
@@ -40,9 +43,10 @@ const (
 // wordKey is a word as a slot holds it.
 type wordKey struct {
 	data [slotData - 1]uint64
-	n    int // of data in use
-	id   uint64
-	slot uint64
+	n    int    // of data in use
+	id   uint64 // of a head
+	set  uint64
+	way  uint64 // of the set, to be written if none is empty
 }
 
 // newWordKey makes the key of a word of 1 to maxWord bytes. The hash is wyhash's
@@ -73,7 +77,7 @@ func newWordKey(w string) (k wordKey) {
 		h = hi ^ lo
 	}
 	k.id = uint64(len(w))<<16 | h&0xFFFF
-	k.slot = h >> 20 & (wordSlots - 1)
+	k.set, k.way = h>>20%wordSets, h>>40%wordWays
 	return k
 }
 
@@ -90,20 +94,23 @@ func load32(s string) uint64 {
 
 // appendIDs appends the ids of k's word if the cache has it.
 func (c *wordCache) appendIDs(dst []int32, k *wordKey) ([]int32, bool) {
-	p := c.slots.Load()
-	if p == nil {
+	t := c.table.Load()
+	if t == nil {
 		return dst, false
 	}
-	slots := *p
-	for way := range uint64(2) {
-		s := &slots[(k.slot^way)&uint64(len(slots)-1)]
-		head := s.head.Load()
-		if head&identity != k.id || head&sequence != 0 || !s.holds(k) {
+	heads := &t.heads[k.set%wordSets]
+	for way := range heads {
+		head := heads[way].Load()
+		if head&identity != k.id || head&sequence != 0 {
+			continue
+		}
+		data := &t.data[k.set%wordSets][way]
+		if !data.holds(k) {
 			continue
 		}
 		n, ids := len(dst), int(head>>idsOffset&0xFF)
 		for i := k.n; ids > 0 && i < slotData; i++ {
-			x := s.data[i].Load()
+			x := data[i].Load()
 			dst = append(dst, int32(x&maxWordID))
 			if ids > 1 {
 				dst = append(dst, int32(x>>21&maxWordID))
@@ -113,7 +120,7 @@ func (c *wordCache) appendIDs(dst []int32, k *wordKey) ([]int32, bool) {
 			}
 			ids -= 3
 		}
-		if s.head.Load() != head {
+		if heads[way].Load() != head {
 			return dst[:n], false
 		}
 		return dst, true
@@ -121,9 +128,9 @@ func (c *wordCache) appendIDs(dst []int32, k *wordKey) ([]int32, bool) {
 	return dst, false
 }
 
-func (s *wordSlot) holds(k *wordKey) bool {
+func (d *wordData) holds(k *wordKey) bool {
 	for i := 0; i < k.n && i < len(k.data); i++ {
-		if s.data[i].Load() != k.data[i] {
+		if d[i].Load() != k.data[i] {
 			return false
 		}
 	}
@@ -140,25 +147,22 @@ func (c *wordCache) put(k *wordKey, ids []int32) {
 			return
 		}
 	}
-	c.once.Do(func() {
-		slots := make([]wordSlot, wordSlots)
-		c.slots.Store(&slots)
-	})
-	slots := *c.slots.Load()
-	// Of the two slots of a word an empty one, or either of them.
-	s := &slots[k.slot]
-	head := s.head.Load()
-	if head != 0 {
-		if other := &slots[k.slot^1]; other.head.Load() == 0 || k.id&1 == 0 {
-			s = other
-			head = s.head.Load()
+	c.once.Do(func() { c.table.Store(new(wordTable)) })
+	t := c.table.Load()
+	heads, way := &t.heads[k.set], k.way
+	for i := range heads {
+		if heads[i].Load() == 0 {
+			way = uint64(i)
+			break
 		}
 	}
-	if head&sequence != 0 || !s.head.CompareAndSwap(head, head+sequence) {
+	head := heads[way].Load()
+	if head&sequence != 0 || !heads[way].CompareAndSwap(head, head+sequence) {
 		return // somebody else is at it
 	}
+	data := &t.data[k.set][way]
 	for i := range k.n {
-		s.data[i].Store(k.data[i])
+		data[i].Store(k.data[i])
 	}
 	for i := 0; i < len(ids); i += 3 {
 		x := uint64(ids[i])
@@ -168,7 +172,7 @@ func (c *wordCache) put(k *wordKey, ids []int32) {
 		if i+2 < len(ids) {
 			x |= uint64(ids[i+2]) << 42
 		}
-		s.data[k.n+i/3].Store(x)
+		data[k.n+i/3].Store(x)
 	}
-	s.head.Store((head&^0xFFFFFFFF + 2*sequence) | uint64(len(ids))<<idsOffset | k.id)
+	heads[way].Store((head&^0xFFFFFFFF + 2*sequence) | uint64(len(ids))<<idsOffset | k.id)
 }
