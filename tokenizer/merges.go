@@ -17,7 +17,7 @@ type mergeTable struct {
 	idBits   uint
 	rankBits uint
 	shift    uint   // of a hash, leaves the index of a slot
-	seed     uint64 // so that no file can be made to collide
+	factor   uint64 // of the hash: random, so that no file can be made to collide
 }
 
 const noRank = math.MaxUint32
@@ -28,7 +28,7 @@ func newMergeTable(n, size int) (*mergeTable, error) {
 		products: make([]int32, n),
 		idBits:   uint(bits.Len(uint(size))),
 		rankBits: uint(bits.Len(uint(n))), // of n itself: rank+1 of the last
-		seed:     rand.Uint64(),
+		factor:   rand.Uint64() | 1,
 	}
 	if t.idBits*2+t.rankBits > 64 {
 		return nil, fmt.Errorf("%d merges of ids up to %d do not fit our table: want 2 bits(ids) + bits(merges) of at most 64, got %d",
@@ -44,10 +44,8 @@ func newMergeTable(n, size int) (*mergeTable, error) {
 
 func (t *mergeTable) key(a, b int32) uint64 { return uint64(a)<<t.idBits | uint64(b) }
 
-func (t *mergeTable) hash(k uint64) uint64 {
-	k = (k ^ t.seed) * 0x9E3779B97F4A7C15
-	return (k ^ k>>32) * 0xD6E8FEB86659FD93 >> t.shift
-}
+// hash is multiply-shift hashing (Dietzfelbinger et al., 1997).
+func (t *mergeTable) hash(k uint64) uint64 { return k * t.factor >> (t.shift & 63) }
 
 // put adds the merge of a rank; the last one of a pair counts. There must be room.
 func (t *mergeTable) put(a, b int32, rank uint32, id int32) {
@@ -64,13 +62,12 @@ func (t *mergeTable) put(a, b int32, rank uint32, id int32) {
 
 // rank returns noRank for a pair that no merge joins.
 func (t *mergeTable) rank(a, b int32) uint32 {
-	k := t.key(a, b)
-	slots := t.slots
-	mask := uint64(len(slots) - 1)
-	for h := t.hash(k); ; h++ {
-		s := slots[h&mask]
-		if s>>(t.rankBits&63) == k {
-			return uint32(s&(1<<(t.rankBits&63)-1)) - 1 // an empty slot: 0 - 1 is noRank
+	k := uint64(a)<<(t.idBits&63) | uint64(b)
+	slots, rankBits := t.slots, t.rankBits&63
+	for h := int(k * t.factor >> (t.shift & 63)); ; h++ {
+		s := slots[h&(len(slots)-1)]
+		if s>>rankBits == k {
+			return uint32(s&(1<<rankBits-1)) - 1 // an empty slot: 0 - 1 is noRank
 		}
 		if s == 0 {
 			return noRank
