@@ -255,6 +255,20 @@ func (m *bpe) symbols(k *mergeScratch, w string) {
 	k.ids, k.lens = ids, lens
 }
 
+// affixed returns the bytes of the first symbol at byte i of w, and its token: in
+// vocabularies with affixes symbols differ by their place in the word.
+func (m *bpe) affixed(w string, i int) (n int, token string) {
+	_, n = decodeRune(w, i)
+	token = w[i : i+n]
+	if i > 0 {
+		token = m.prefix + token
+	}
+	if i+n == len(w) {
+		token += m.suffix
+	}
+	return n, token
+}
+
 // hasBytes tells whether byte fallback can spell s.
 func (m *bpe) hasBytes(s string) bool {
 	if !m.byteFallback || m.byteLevel {

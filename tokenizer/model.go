@@ -57,7 +57,9 @@ var models = map[string]func(j *modelJSON, byteLevel bool) (model, error){
 		}
 		return buildModel(j, byteLevel)
 	},
-	"Unigram": func(j *modelJSON, _ bool) (model, error) { return readUnigram(j) },
+	"Unigram":   func(j *modelJSON, _ bool) (model, error) { return readUnigram(j) },
+	"WordLevel": newWordLevel,
+	"WordPiece": newWordPiece,
 }
 
 // scan reads the model's settings and cuts out its tables.
@@ -96,6 +98,17 @@ func (m *modelJSON) scan(s *jsonScanner) error {
 		return errors.New("model: vocab is missing")
 	}
 	return nil
+}
+
+// hasBytes tells whether the model's symbols can be raw bytes: a BPE model that
+// changes none of them.
+func (m *modelJSON) hasBytes() bool {
+	return m.Type == "BPE" && !m.ByteFallback && !m.hasAffix()
+}
+
+// hasAffix tells whether the symbols of a word differ by their place in it.
+func (m *modelJSON) hasAffix() bool {
+	return m.Prefix != nil && *m.Prefix != "" || m.Suffix != nil && *m.Suffix != ""
 }
 
 // guessType tells the type of a file written before the key existed, in the order

@@ -284,8 +284,8 @@ func TestLoadErrors(t *testing.T) {
 		{"huge id", map[string]string{"tokenizer.json": `{"model":{"type":"BPE","vocab":{"a":2000000000},"merges":[]}}`}, "id 2000000000"},
 		{"merge", map[string]string{"tokenizer.json": `{"model":{"type":"BPE","vocab":{"a":0},"merges":["a b"]}}`}, "merge 0"},
 		{"regexp", map[string]string{"tokenizer.json": `{"pre_tokenizer":{"type":"Split","behavior":"Isolated","pattern":{"Regex":"("}},` + model[1:]}, "regular expression"},
-		{"normalizer", map[string]string{"tokenizer.json": `{"normalizer":{"type":"Precompiled"},` + model[1:]}, `normalizer "Precompiled" is not supported`},
-		{"growth", map[string]string{"tokenizer.json": `{"normalizer":{"type":"Replace","pattern":{"String":"a"},"content":"` + strings.Repeat("a", 100) + `"},` + model[1:]}, "100 times longer"},
+		{"normalizer", map[string]string{"tokenizer.json": `{"normalizer":{"type":"Nonesuch"},` + model[1:]}, `normalizer "Nonesuch" is not supported`},
+		{"growth", map[string]string{"tokenizer.json": `{"normalizer":{"type":"Replace","pattern":{"String":"a"},"content":"` + strings.Repeat("a", 2000) + `"},` + model[1:]}, "2000 times longer"},
 		{"config", map[string]string{"tokenizer.json": model, "tokenizer_config.json": "{"}, "tokenizer_config.json"},
 		{"eos", map[string]string{"tokenizer.json": model, "config.json": `{"eos_token_id":"x"}`}, "config.json: token id x"},
 	} {

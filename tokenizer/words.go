@@ -36,7 +36,7 @@ const (
 
 	// A head: sequence<<32 | ids<<24 | bytes<<16 | 16 bits of the hash.
 	sequence  = 1 << 32
-	identity  = 0xFFFFFF // bytes and hash
+	whichWord = 0xFFFFFF // bytes and hash
 	idsOffset = 24
 )
 
@@ -101,7 +101,7 @@ func (c *wordCache) appendIDs(dst []int32, k *wordKey) ([]int32, bool) {
 	heads := &t.heads[k.set%wordSets]
 	for way := range heads {
 		head := heads[way].Load()
-		if head&identity != k.id || head&sequence != 0 {
+		if head&whichWord != k.id || head&sequence != 0 {
 			continue
 		}
 		data := &t.data[k.set%wordSets][way]
