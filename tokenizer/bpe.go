@@ -131,17 +131,9 @@ func (m *bpe) encode(dst []int32, w string) []int32 {
 func (m *bpe) merge(dst []int32, w string) []int32 {
 	k := m.getScratch()
 	m.symbols(k, w)
-	if len(k.ids) <= window {
-		k.a = m.merges.merge(k, k.a[:0], k.ids)
-		for i := range k.a {
-			dst = append(dst, k.a[i].id)
-		}
-	} else {
-		m.merges.windows(k, k.ids, func(_ int, syms []symbol) {
-			for i := range syms {
-				dst = append(dst, syms[i].id)
-			}
-		})
+	k.row = m.merges.windows(k, k.row[:0], k.ids)
+	for i := range k.row {
+		dst = append(dst, k.row[i].id)
 	}
 	m.putScratch(k)
 	return dst
@@ -158,7 +150,7 @@ func (m *bpe) getScratch() *mergeScratch {
 const maxScratch = 1 << 16
 
 func (m *bpe) putScratch(k *mergeScratch) {
-	if cap(k.ids) <= maxScratch && cap(k.a) <= maxScratch && cap(k.b) <= maxScratch {
+	if cap(k.ids) <= maxScratch && cap(k.row) <= maxScratch && cap(k.next) <= maxScratch {
 		m.scratch.Put(k)
 	}
 }
@@ -177,24 +169,15 @@ func (m *bpe) appendPieces(dst []piece, w string) []piece {
 	}
 	k := m.getScratch()
 	m.symbols(k, w)
-	first := len(dst)
-	m.merges.windows(k, k.ids, func(base int, syms []symbol) {
-		for _, s := range syms {
-			dst = append(dst, piece{id: s.id, start: base + int(s.at)})
-		}
-	})
-	// From symbols to bytes.
+	k.row = m.merges.windows(k, k.row[:0], k.ids)
 	symbol, at := 0, 0
-	for i := first; i < len(dst); i++ {
-		end := len(k.ids)
-		if i+1 < len(dst) {
-			end = dst[i+1].start
-		}
-		dst[i].start = at
-		for ; symbol < end; symbol++ {
+	for i, s := range k.row {
+		start := at
+		for n := length(k.row, i, len(k.ids)); n > 0; n-- {
 			at += int(k.lens[symbol])
+			symbol++
 		}
-		dst[i].end = at
+		dst = append(dst, piece{s.id, start, at})
 	}
 	m.putScratch(k)
 	return dst

@@ -24,14 +24,14 @@ const (
 	eightSpaces = ' ' * eachByte
 )
 
-// plain returns how many bytes of b are before the first quote or backslash, or
+// unescaped returns how many bytes of b are before the first quote or backslash, or
 // the end: eight at a time (Mycroft's test for a zero byte).
-func plain(b []byte) int {
+func unescaped(b []byte) int {
 	i := 0
 	for ; i+8 <= len(b); i += 8 {
 		x := binary.LittleEndian.Uint64(b[i:])
 		q, e := x^'"'*eachByte, x^'\\'*eachByte
-		if found := ((q - eachByte) &^ q | (e - eachByte) &^ e) & (0x80 * eachByte); found != 0 {
+		if found := ((q-eachByte)&^q | (e-eachByte)&^e) & (0x80 * eachByte); found != 0 {
 			return i + bits.TrailingZeros64(found)/8
 		}
 	}
@@ -83,7 +83,7 @@ func (s *jsonScanner) str() ([]byte, error) {
 		return nil, s.malformed()
 	}
 	start := s.i
-	if s.i += plain(s.b[s.i:]); s.i < len(s.b) && s.b[s.i] == '"' {
+	if s.i += unescaped(s.b[s.i:]); s.i < len(s.b) && s.b[s.i] == '"' {
 		s.i++
 		return s.b[start : s.i-1], nil
 	}
@@ -183,9 +183,9 @@ func (s *jsonScanner) skip() ([]byte, error) {
 		switch s.b[s.i] {
 		case '"':
 			s.i++
-			for s.i += plain(s.b[s.i:]); s.i < len(s.b) && s.b[s.i] == '\\'; {
+			for s.i += unescaped(s.b[s.i:]); s.i < len(s.b) && s.b[s.i] == '\\'; {
 				s.i = min(s.i+2, len(s.b))
-				s.i += plain(s.b[s.i:])
+				s.i += unescaped(s.b[s.i:])
 			}
 			if s.i >= len(s.b) {
 				return nil, s.malformed()

@@ -86,8 +86,8 @@ type symbol struct {
 type mergeScratch struct {
 	ids        []int32 // the first symbols of a text
 	lens       []int32 // and their bytes
-	a, b       []symbol
-	prev, next []int32
+	row, next  []symbol
+	prev, succ []int32
 	queue      []uint64
 }
 
@@ -137,9 +137,9 @@ func (t *mergeTable) merge(k *mergeScratch, syms []symbol, ids []int32) []symbol
 func (t *mergeTable) heap(k *mergeScratch, syms []symbol) []symbol {
 	n := len(syms)
 	if cap(k.prev) < n {
-		k.prev, k.next = make([]int32, n), make([]int32, n)
+		k.prev, k.succ = make([]int32, n), make([]int32, n)
 	}
-	prev, next, q := k.prev[:n], k.next[:n], k.queue[:0]
+	prev, next, q := k.prev[:n], k.succ[:n], k.queue[:0]
 	for i := range syms {
 		prev[i], next[i] = int32(i-1), int32(i+1)
 		if r := syms[i].rank; r != noRank {

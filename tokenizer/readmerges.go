@@ -45,7 +45,12 @@ func (m *bpe) readMerges(raw []byte) error {
 	err := s.array(func() error {
 		if count%batchSize == 0 {
 			find(batch)
-			batch = &mergeBatch{first: count}
+			batch = &mergeBatch{
+				first: count,
+				text:  make([]byte, 0, 8*batchSize),
+				ends:  make([]int32, 0, 2*batchSize),
+				dead:  make([]bool, 0, batchSize),
+			}
 			batches = append(batches, batch)
 		}
 		count++

@@ -15,63 +15,61 @@ package tokenizer
 // was the lowest and leftmost there as well, so the two would not be compatible.
 //
 // So two rows that share a token, one its last and one its first, make one row.
-// Window after window begins at a token of the one before, and is taken if its
-// first token is that token.
+// Window after window begins at a token of the row so far, and is taken if its
+// first token is that token; what the row had after it is dropped.
 
 const (
-	// window is the symbols of a first try; restart is where the next begins:
-	// 16 symbols before the end, longer than nearly all tokens (measured: 32 to
-	// 96 symbols differ by a tenth).
-	window, restart = 48, 32
-	// tries is how many tokens are tried as the beginning of the next window
-	// before this one is made twice as long. They lie in its second half, which
-	// bounds the work by O(n log n) for any vocabulary.
+	// window is the symbols of a window at first, margin how many before the end
+	// of the row the next begins: nearly all tokens are shorter (measured: windows
+	// of 32 to 96 symbols differ by a tenth).
+	window, margin = 48, 16
+	// tries is how many tokens are tried as the beginning of the next window, an
+	// eighth of it apart, before windows are made twice as long. Each one taken
+	// makes the row longer by a quarter of a window, so that the work is
+	// O(n log n) with one size, and O(n log² n) for any vocabulary.
 	tries = 4
 )
 
-// windows calls emit with the tokens of ids in order; base is what a symbol's at
-// counts from.
-func (t *mergeTable) windows(k *mergeScratch, ids []int32, emit func(base int, syms []symbol)) {
-	start, size := 0, window
-	current := t.merge(k, k.a[:0], ids[:min(size, len(ids))])
-	spare := k.b
-	for start+size < len(ids) {
-		i := len(current) - 1
-		for i > 0 && int(current[i].at) > size-(window-restart) {
-			i--
-		}
-		joined := false
-		for try := 0; try < tries && i > 0 && int(current[i].at) >= size/2; try++ {
-			at := start + int(current[i].at)
-			following := t.merge(k, spare[:0], ids[at:min(at+window, len(ids))])
-			if joined = following[0].id == current[i].id && sameLength(current, following, i, size, window); joined {
-				emit(start, current[:i])
-				start, size = at, window
-				current, spare = following, current
+// windows appends to row what becomes of ids, as merge does. The row uses none of
+// k's memory.
+func (t *mergeTable) windows(k *mergeScratch, row []symbol, ids []int32) []symbol {
+	size := window
+	end := min(size, len(ids)) // of the symbols in row
+	row = t.merge(k, row, ids[:end])
+	for end < len(ids) {
+		i, joined := len(row)-1, false
+		for try := 0; try < tries && !joined; try++ {
+			for i > 0 && int(row[i].at) > end-margin-try*size/8 {
+				i--
+			}
+			at := int(row[i].at)
+			if at+size <= end+size/4 {
 				break
 			}
-			spare = following
-			i--
+			stop := min(at+size, len(ids))
+			next := t.merge(k, k.next[:0], ids[at:stop])
+			k.next = next
+			if joined = i == 0 || next[0].id == row[i].id && length(next, 0, stop-at) == length(row, i, end); joined {
+				row = row[:i]
+				for _, s := range next {
+					s.at += int32(at)
+					row = append(row, s)
+				}
+				end = stop
+			}
 		}
 		if !joined {
 			size *= 2
-			current = t.merge(k, current[:0], ids[start:min(start+size, len(ids))])
 		}
 	}
-	emit(start, current)
-	k.a, k.b = current, spare
+	return row
 }
 
-// sameLength tells whether token i of current and the first of following are made
-// of as many symbols. An id alone does not tell: "<0x41>" may be a byte, or
-// spelled out in the text. A last token reaches to the end of its window.
-func sameLength(current, following []symbol, i, size, next int) bool {
-	end, end2 := int32(size), int32(next)
-	if i+1 < len(current) {
-		end = current[i+1].at
+// length returns how many symbols token i of a row that has end of them is made
+// of. Its id does not tell: "<0x41>" may be a byte, or spelled out in the text.
+func length(row []symbol, i, end int) int {
+	if i+1 < len(row) {
+		end = int(row[i+1].at)
 	}
-	if len(following) > 1 {
-		end2 = following[1].at
-	}
-	return end-current[i].at == end2
+	return end - int(row[i].at)
 }
