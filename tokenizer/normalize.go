@@ -98,8 +98,12 @@ func compilePattern(pattern string) (*regexp2.Regexp, error) {
 	if len(pattern) > maxPattern {
 		return nil, fmt.Errorf("regular expression of %d bytes, more than %d", len(pattern), maxPattern)
 	}
+	translated, err := fromOniguruma(pattern)
+	if err != nil {
+		return nil, fmt.Errorf("regular expression: %w", err)
+	}
 	// In Oniguruma ^ and $ are always the ends of a line.
-	re, err := regexp2.Compile(pattern, regexp2.Multiline)
+	re, err := regexp2.Compile(translated, regexp2.Multiline)
 	if err != nil {
 		return nil, fmt.Errorf("regular expression: %w", err)
 	}
