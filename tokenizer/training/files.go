@@ -41,14 +41,11 @@ func List(paths, suffixes []string) ([]File, error) {
 		case err != nil:
 			errs = append(errs, err)
 		case info.IsDir():
-			before, others, err := len(files), 0, error(nil)
-			others, err = search(path, suffixes, add)
+			found, others, err := search(path, suffixes, add)
 			if err != nil {
 				errs = append(errs, err)
-			} else if len(files) == before && others > 0 {
+			} else if found == 0 {
 				errs = append(errs, fmt.Errorf("%s: none of its %d files ends in %s; choose with --suffixes", path, others, strings.Join(suffixes, ", ")))
-			} else if len(files) == before {
-				errs = append(errs, fmt.Errorf("%s: has no files that are not among the others", path))
 			}
 		case !info.Mode().IsRegular():
 			errs = append(errs, fmt.Errorf("%s: is no regular file", path))
@@ -60,8 +57,8 @@ func List(paths, suffixes []string) ([]File, error) {
 }
 
 // search calls add for the files below dir that end in one of suffixes, and counts
-// the others.
-func search(dir string, suffixes []string, add func(string, fs.FileInfo)) (others int, err error) {
+// them and the others.
+func search(dir string, suffixes []string, add func(string, fs.FileInfo)) (found, others int, err error) {
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -80,10 +77,11 @@ func search(dir string, suffixes []string, add func(string, fs.FileInfo)) (other
 		info, err := os.Stat(path) // of what a link points to
 		if err == nil && info.Mode().IsRegular() {
 			add(path, info)
+			found++
 		}
 		return err
 	})
-	return others, err
+	return found, others, err
 }
 
 // records says whether the file holds JSON records.

@@ -1,4 +1,4 @@
-package training_test
+package training
 
 import (
 	"bytes"
@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/litgpt-go/litgpt/tokenizer"
-	"github.com/litgpt-go/litgpt/tokenizer/training"
 )
 
 // golden is a tokenizer that Hugging Face's trainer made: tools/reference/train_tokenizer.py.
@@ -26,20 +25,20 @@ type golden struct {
 	Tokenizer    string // tokenizer.json
 }
 
-func splitter(t testing.TB, name string) training.Splitter {
+func splitter(t testing.TB, name string) Splitter {
 	t.Helper()
 	for _, s := range tokenizer.Splitters() {
 		if s.Name == name {
-			return training.Splitter{Pattern: s.Pattern, GPT2: name == "gpt2", Next: s.Next}
+			return Splitter{Pattern: s.Pattern, GPT2: name == "gpt2", Next: s.Next}
 		}
 	}
 	t.Fatalf("no splitter %q", name)
 	panic("unreachable")
 }
 
-func learn(t testing.TB, files []training.File, cfg training.Config) (*training.Vocab, training.Stats) {
+func learn(t testing.TB, files []File, cfg Config) (*Vocab, Stats) {
 	t.Helper()
-	w, err := training.Count(t.Context(), files, cfg, func(int64) {})
+	w, err := Count(t.Context(), files, cfg, func(int64) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,18 +62,18 @@ func TestGolden(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for i, g := range cases {
-		var files []training.File
+		var files []File
 		if g.File != "" {
-			files = append(files, training.File{Path: filepath.Join("../../demo", g.File)})
+			files = append(files, File{Path: filepath.Join("../../demo", g.File)})
 		}
 		for k, text := range g.Texts {
 			path := filepath.Join(dir, fmt.Sprint(k))
 			if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
 				t.Fatal(err)
 			}
-			files = append(files, training.File{Path: path})
+			files = append(files, File{Path: path})
 		}
-		v, _ := learn(t, files, training.Config{
+		v, _ := learn(t, files, Config{
 			Splitter: splitter(t, g.Splitter), VocabSize: g.VocabSize, MinFrequency: g.MinFrequency,
 			Special: g.Special, ByLine: g.ByLine, Threads: 1 + i%3,
 		})
