@@ -1,6 +1,7 @@
 package recipes
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,7 +23,7 @@ import (
 
 // TrainTokenizer learns a byte-level BPE vocabulary from text: "litgpt train_tokenizer".
 type TrainTokenizer struct {
-	Paths         []string `yaml:"paths" arg:"0" help:"text files, .jsonl files of records, either .gz, or directories of them"`
+	Paths         []string `yaml:"paths" arg:"0" help:"files of text or .jsonl records, as they are or .gz, and directories of them"`
 	VocabSize     int      `yaml:"vocab_size" help:"ids, the 256 bytes and the special tokens included"`
 	OutDir        string   `yaml:"out_dir" help:"new directory for tokenizer.json and tokenizer_config.json"`
 	Pattern       string   `yaml:"pattern" help:"whose words text is split into first: llama3, gpt2, qwen2, tekken or o200k"`
@@ -82,12 +83,12 @@ func (c TrainTokenizer) Run(ctx context.Context, out Out) error {
 	if err := c.write(vocab); err != nil {
 		return err
 	}
-	ratio, bytes, err := measure(c.OutDir, vocab, sample)
+	ratio, measured, err := measure(c.OutDir, vocab, sample)
 	if err != nil {
 		return err
 	}
 	out.Log(nil).Info("done", "tokenizer", c.OutDir, "vocab", len(vocab.Tokens), "merges", len(vocab.Merges),
-		"bytes/token", math.Round(ratio*1000)/1000, "measured_on", bytes, "time", time.Since(start).Round(100*time.Millisecond).String())
+		"bytes/token", math.Round(ratio*1000)/1000, "measured_on", measured, "time", time.Since(start).Round(time.Millisecond).String())
 	return nil
 }
 
@@ -180,7 +181,7 @@ func (c TrainTokenizer) learn(ctx context.Context, out Out, files []training.Fil
 		size += f.Size
 	}
 	log := out.Log(nil)
-	log.Info("text", "files", len(files), "MB", size/1e6, "vocab_size", c.VocabSize, "pattern", c.Pattern, "threads", cfg.Threads)
+	log.Info("text", "files", len(files), "bytes", size, "vocab_size", c.VocabSize, "pattern", c.Pattern, "threads", cfg.Threads)
 
 	start := time.Now()
 	bar := out.NewBar(size, "count words", "B")
@@ -250,8 +251,11 @@ func (c TrainTokenizer) write(vocab *training.Vocab) error {
 			config[role.name] = role.token
 		}
 	}
-	text, err := json.MarshalIndent(config, "", "  ")
-	if err != nil {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false) // <s> stays readable
+	e.SetIndent("", "  ")
+	if err := e.Encode(config); err != nil {
 		return err
 	}
 	hyper, err := settings.Marshal(&c)
@@ -263,7 +267,7 @@ func (c TrainTokenizer) write(vocab *training.Vocab) error {
 		return err
 	}
 	defer d.Abort()
-	for name, b := range map[string][]byte{"tokenizer.json": vocab.JSON(), "tokenizer_config.json": append(text, '\n'), "hyperparameters.yaml": hyper} {
+	for name, b := range map[string][]byte{"tokenizer.json": vocab.JSON(), "tokenizer_config.json": text.Bytes(), "hyperparameters.yaml": hyper} {
 		if err := d.WriteFile(name, b); err != nil {
 			return err
 		}
@@ -273,7 +277,7 @@ func (c TrainTokenizer) write(vocab *training.Vocab) error {
 
 // measure reads the tokenizer in dir, checks that it is the one that was written and
 // gives every text back, and returns its bytes per token on them.
-func measure(dir string, vocab *training.Vocab, texts []string) (ratio float64, bytes int, err error) {
+func measure(dir string, vocab *training.Vocab, texts []string) (ratio float64, size int, err error) {
 	tok, err := tokenizer.Load(dir)
 	if err != nil {
 		return 0, 0, err
@@ -289,7 +293,7 @@ func measure(dir string, vocab *training.Vocab, texts []string) (ratio float64, 
 		if got := tok.Decode(encoded, false); got != text {
 			return 0, 0, fmt.Errorf("%s: a text of %d bytes comes back different (%d bytes); please report this", dir, len(text), len(got))
 		}
-		ids, bytes = ids+len(encoded), bytes+len(text)
+		ids, size = ids+len(encoded), size+len(text)
 	}
-	return float64(bytes) / float64(max(ids, 1)), bytes, nil
+	return float64(size) / float64(max(ids, 1)), size, nil
 }

@@ -328,9 +328,9 @@ func TestCheck(t *testing.T) {
 		{Config{VocabSize: 255}, "vocab_size 255 is too small: 256 bytes and 0 special tokens want 256 at least"},
 		{Config{VocabSize: 257, Special: []string{"<s>", "</s>"}}, "vocab_size 257 is too small: 256 bytes and 2 special tokens want 258 at least"},
 		{Config{VocabSize: 256, Special: []string{"a"}}, ""}, // is a byte's as well
-		{Config{VocabSize: 300, Special: []string{"<s>", "<s>"}}, `special token "<s>" is given twice`},
-		{Config{VocabSize: 300, Special: []string{""}}, "a special token is empty"},
-		{Config{VocabSize: 300, Special: []string{"\xff"}}, `special token "\xff" is not UTF-8`},
+		{Config{VocabSize: 300, Special: []string{"<s>", "<s>"}}, `special_tokens: "<s>" is given twice`},
+		{Config{VocabSize: 300, Special: []string{""}}, "special_tokens: one is empty"},
+		{Config{VocabSize: 300, Special: []string{"\xff"}}, `special_tokens: "\xff" is not UTF-8`},
 	} {
 		err := tt.cfg.Check()
 		if got := fmt.Sprint(err); got != tt.want && (err != nil || tt.want != "") {

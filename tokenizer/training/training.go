@@ -60,11 +60,11 @@ func (c Config) Check() error {
 	for _, s := range c.Special {
 		switch {
 		case s == "":
-			return fmt.Errorf("a special token is empty")
+			return fmt.Errorf("special_tokens: one is empty")
 		case !utf8.ValidString(s):
-			return fmt.Errorf("special token %q is not UTF-8", s)
+			return fmt.Errorf("special_tokens: %q is not UTF-8", s)
 		case seen[s]:
-			return fmt.Errorf("special token %q is given twice", s)
+			return fmt.Errorf("special_tokens: %q is given twice", s)
 		}
 		seen[s] = true
 	}
