@@ -197,16 +197,16 @@ func (w *Words) gather(counters []*counter) error {
 }
 
 // all calls f for every different word. text is valid during the call.
-func (w *Words) all(f func(text []byte, count int64)) error {
+func (w *Words) all(ctx context.Context, f func(text []byte, count int64)) error {
 	if w.tables == nil {
-		return sum(w.spills, f)
+		return sum(ctx, w.spills, f)
 	}
 	for _, t := range w.tables {
 		for _, x := range t.words {
 			f(t.textOf(x), x.count)
 		}
 	}
-	return nil
+	return ctx.Err()
 }
 
 // samples keeps pieces from all over a text: the beginning of every strideth block.

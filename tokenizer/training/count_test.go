@@ -6,14 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	"hash/maphash"
 )
 
 // write makes files of names and contents and returns them in the order of names.
@@ -49,7 +48,7 @@ func counts(t testing.TB, files []File, cfg Config) (map[string]int64, *Words) {
 	}
 	t.Cleanup(func() { w.Close() })
 	m := map[string]int64{}
-	err = w.all(func(text []byte, count int64) {
+	err = w.all(t.Context(), func(text []byte, count int64) {
 		if m[string(text)] != 0 {
 			t.Errorf("%q comes twice", text)
 		}

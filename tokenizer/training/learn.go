@@ -58,7 +58,7 @@ func (w *Words) Learn(ctx context.Context, cfg Config, step func(n int64)) (*Voc
 	}
 	l := &learner{alphabet: newAlphabet(cfg.Special), index: map[uint64]int32{}, least: max(1, cfg.MinFrequency)}
 	var err error
-	if l.symbols, err = w.newSymbols(cfg.Memory, l.alphabet); err != nil {
+	if l.symbols, err = w.newSymbols(ctx, cfg.Memory, l.alphabet); err != nil {
 		return nil, err
 	}
 	w.tables = nil // their memory

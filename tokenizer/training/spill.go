@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"container/heap"
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -71,7 +72,7 @@ func (s *spill) close() error {
 
 // sum calls f for every different word of all runs with the sum of its counts, in the
 // order of bytes.
-func sum(spills []*spill, f func(text []byte, count int64)) error {
+func sum(ctx context.Context, spills []*spill, f func(text []byte, count int64)) error {
 	var q cursors
 	for _, s := range spills {
 		for _, r := range s.runs {
@@ -85,7 +86,10 @@ func sum(spills []*spill, f func(text []byte, count int64)) error {
 	heap.Init(&q)
 	var text []byte
 	var count int64
-	for len(q) > 0 {
+	for k := 0; len(q) > 0; k++ {
+		if k%(1<<16) == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
 		c := q[0]
 		if count > 0 && !bytes.Equal(text, c.text) {
 			f(text, count)

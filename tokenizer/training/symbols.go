@@ -1,6 +1,7 @@
 package training
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -43,11 +44,11 @@ const placeSize = 8 + 4 + 8
 
 // newSymbols lays out the words, leaving the rarest out if they are too many for the
 // memory, and sets Stats.
-func (w *Words) newSymbols(memory int64, a *alphabet) (*symbols, error) {
+func (w *Words) newSymbols(ctx context.Context, memory int64, a *alphabet) (*symbols, error) {
 	memory = min(memory, placeSize*(math.MaxInt32-1)) // places are int32
 	sizes := map[int64]int64{}                        // by count
 	w.Stats.Distinct = 0
-	err := w.all(func(text []byte, count int64) {
+	err := w.all(ctx, func(text []byte, count int64) {
 		sizes[count] += placeSize * int64(len(text)+1)
 		w.Stats.Distinct++
 	})
@@ -77,7 +78,7 @@ func (w *Words) newSymbols(memory int64, a *alphabet) (*symbols, error) {
 	s := &symbols{at: make([]symbol, 0, total/placeSize)}
 	w.Stats.PrunedDistinct, w.Stats.PrunedWords = 0, 0
 	s.at = append(s.at, symbol{id: border})
-	err = w.all(func(text []byte, count int64) {
+	err = w.all(ctx, func(text []byte, count int64) {
 		if count < least {
 			w.Stats.PrunedDistinct++
 			w.Stats.PrunedWords += count

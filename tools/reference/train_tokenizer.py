@@ -25,7 +25,7 @@ def o200k(digits, suffix):
 PATTERNS = {"llama3": cl100k("{1,3}"), "gpt2": None, "qwen2": cl100k(""), "tekken": o200k("", ""), "o200k": o200k("{1,3}", f"(?i:{CONTRACTIONS})?")}
 
 
-def train(case, texts):
+def train(case, texts, files=None):
     t = Tokenizer(models.BPE())
     byte_level = pre_tokenizers.ByteLevel
     if pattern := PATTERNS[case["splitter"]]:
@@ -38,6 +38,9 @@ def train(case, texts):
                                   initial_alphabet=byte_level.alphabet(), show_progress=False)
     if not case["by_line"]:
         t.train_from_iterator(texts, trainer)
+        return t
+    if files:
+        t.train(files, trainer)
         return t
     with tempfile.TemporaryDirectory() as d:
         files = [os.path.join(d, str(i)) for i in range(len(texts))]
@@ -102,18 +105,18 @@ def main():
         r = random.Random(int(rest[1]) if len(rest) > 1 else 1)
         write(out, (solve(random_case(i, r)) for i in range(int(rest[0]))))
     elif what == "time":
-        by_line = "--by_line" in rest
-        rest = [p for p in rest if p != "--by_line"]
+        by_line, files = "--by_line" in rest, [p for p in rest if p != "--by_line"]
         texts = []
-        for path in rest:
+        for path in files if not by_line else ():
             with open(path, encoding="utf-8", errors="replace", newline="") as f:
                 texts.append(f.read())
-        held, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.time()
-        t = train(case("", None, 32000, min_frequency=2, by_line=by_line), texts)
-        took = time.time() - begin
+        usage = lambda: resource.getrusage(resource.RUSAGE_SELF)
+        begin, before = time.time(), usage()
+        t = train(case("", None, 32000, min_frequency=2, by_line=by_line), texts, files)
+        took, after = time.time() - begin, usage()
         t.save(out)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(f"{took:.1f} s, peak {peak >> 10} MiB, of which {held >> 10} MiB before training, vocabulary {t.get_vocab_size()}")
+        print(f"{took:.1f} s, {after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime:.1f} s of processors, "
+              f"peak {after.ru_maxrss >> 10} MiB, of which {before.ru_maxrss >> 10} MiB before training, vocabulary {t.get_vocab_size()}")
 
 
 main()
