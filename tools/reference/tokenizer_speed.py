@@ -58,7 +58,7 @@ def read(path):
     for row in pathlib.Path(path).read_text().splitlines():
         if m := re.match(r"Benchmark(\S+?)(?:-\d+)?\s+\d+\s+([\d.]+) ns/op(.*)", row):
             cpu = re.search(r"([\d.]+) cpu-ns/op", m[3])
-            times[m[1]].append(float(cpu[1] if cpu and m[1].startswith("Encode") else m[2]))
+            times[m[1]].append(float(cpu[1] if cpu else m[2]))
             if live := re.search(r"([\d.]+) live-MB", m[3]):
                 times[m[1] + "/live"].append(float(live[1]))
     return {name: statistics.median(values) for name, values in times.items()}
