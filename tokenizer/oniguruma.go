@@ -106,6 +106,10 @@ func (p *onigParser) sequence() error {
 				p.i++
 				repeated = false
 			}
+		case c == '^': // a line that begins at the end of the text is none
+			p.emit(`(?:\A|(?<=\n)(?!\z))`)
+			p.i++
+			atom, repeated = start, false
 		case c == '{' || c == '}' || c == ']':
 			p.emit("\\" + string(c))
 			p.i++
@@ -211,14 +215,17 @@ func (p *onigParser) escape(inSet bool) (string, error) {
 			return boxed("0-9a-fA-F", true), nil
 		}
 	case 'w':
-		return boxed(wordSet(), false), nil
+		if inSet {
+			return wordSet(), nil
+		}
+		return "[" + wordSet() + latinNumbers + "]", nil
 	case 'W':
 		if !inSet {
-			return boxed(wordSet(), true), nil
+			return "[^" + wordSet() + latinNumbers + "]", nil
 		}
 	case 'b', 'B':
 		if !inSet { // .NET's own words are others
-			word := "[" + wordSet() + "]"
+			word := "[" + wordSet() + latinNumbers + "]"
 			if c == 'b' {
 				return "(?:(?<=" + word + ")(?!" + word + ")|(?<!" + word + ")(?=" + word + "))", nil
 			}
@@ -448,9 +455,12 @@ func newChars(bit uint8) string {
 	return out.String()
 }
 
-// wordSet is \w: Alphabetic, \p{M}, \p{Nd}, \p{Pc}, and six numbers of Latin-1.
+// latinNumbers are words to a \w that stands alone, but not to one in a set.
+const latinNumbers = "²³¹¼-¾"
+
+// wordSet is \w: Alphabetic, \p{M}, \p{Nd} and \p{Pc}.
 var wordSet = sync.OnceValue(func() string {
-	return `\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\p{Other_Alphabetic}` + "²³¹¼-¾" + newChars(classLetter) + newChars(classMark)
+	return `\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\p{Other_Alphabetic}` + newChars(classLetter) + newChars(classMark)
 })
 
 var properties = sync.OnceValue(func() map[string]string {
