@@ -51,6 +51,9 @@ func Load(dir string) (*Tokenizer, error) {
 		return nil, err
 	}
 	t.setSpecials(special, config)
+	if t.namedTemplates, err = readChatTemplates(dir, config["chat_template"]); err != nil {
+		return nil, err
+	}
 	if !t.hasBOS && !found {
 		// Without a tokenizer_config.json nothing says that there is no BOS.
 		for _, ids := range []idList{gen.BOS, model.BOS, model.Text.BOS} {
@@ -90,19 +93,7 @@ func missingTokenizer(dir, path string) error {
 // setSpecials reads the special tokens by role. What tokenizer_config.json says,
 // null included, goes before special_tokens_map.json.
 func (t *Tokenizer) setSpecials(specialMap, config map[string]json.RawMessage) {
-	roles := map[string]string{}
-	for _, from := range []map[string]json.RawMessage{specialMap, config} {
-		for role, raw := range from {
-			if len(role) < 7 || role[len(role)-6:] != "_token" {
-				continue
-			}
-			if content, ok := tokenContent(raw); ok {
-				roles[role] = content
-			} else if string(raw) == "null" {
-				delete(roles, role)
-			}
-		}
-	}
+	roles := specialRoles(specialMap, config)
 	for role, content := range roles {
 		t.specials = append(t.specials, namedToken{role, content})
 	}
@@ -200,35 +191,8 @@ func readJSON(path string, v any) (found bool, err error) {
 	return false, fmt.Errorf("%s: %w", path, err)
 }
 
-// readChatTemplate returns the template of chat_template.jinja, or else the key
-// chat_template of tokenizer_config.json: a string, or a list of named ones.
+// readChatTemplate returns the template that readChatTemplates calls default, "" for none.
 func readChatTemplate(dir string, raw json.RawMessage) (string, error) {
-	b, err := os.ReadFile(filepath.Join(dir, "chat_template.jinja"))
-	if err == nil {
-		return string(b), nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
-	if raw == nil {
-		return "", nil
-	}
-	var text string
-	if json.Unmarshal(raw, &text) == nil {
-		return text, nil
-	}
-	var named []struct {
-		Name     string `json:"name"`
-		Template string `json:"template"`
-	}
-	if err := json.Unmarshal(raw, &named); err != nil {
-		return "", fmt.Errorf("%s: chat_template is neither a string nor a list of named templates",
-			filepath.Join(dir, "tokenizer_config.json"))
-	}
-	for _, n := range named {
-		if n.Name == "default" || len(named) == 1 {
-			return n.Template, nil
-		}
-	}
-	return "", nil
+	named, err := readChatTemplates(dir, raw)
+	return named["default"], err
 }

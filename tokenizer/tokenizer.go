@@ -43,6 +43,8 @@ type Tokenizer struct {
 	hasBOS       bool
 	eos          []int32
 	chatTemplate string
+
+	namedTemplates map[string]string // of a checkpoint with several; chatTemplate is default
 }
 
 // namedToken is a special token by its role in tokenizer_config.json.

@@ -3,6 +3,7 @@ package jinja
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -23,6 +24,23 @@ func (d *Dict) Get(key any) (value any, ok bool) { return d.get(scalarHash(key))
 
 // Keys returns the keys in order; the slice is the dict's own.
 func (d *Dict) Keys() []any { return d.keys }
+
+// Delete takes a key out and returns its value.
+func (d *Dict) Delete(key any) (value any, ok bool) {
+	at, ok := d.index[scalarHash(key)]
+	if !ok {
+		return nil, false
+	}
+	value = d.values[at]
+	d.keys, d.values = slices.Delete(d.keys, at, at+1), slices.Delete(d.values, at, at+1)
+	delete(d.index, scalarHash(key))
+	for hash, i := range d.index {
+		if i > at {
+			d.index[hash] = i - 1
+		}
+	}
+	return value, true
+}
 
 // Copy returns a dict with the same keys and values.
 func (d *Dict) Copy() *Dict {

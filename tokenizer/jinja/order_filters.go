@@ -210,16 +210,23 @@ func filterBatch(e *evaluator, v any, a callArgs) (any, error) {
 		return &generator{kind: "generator object do_batch", err: err}, nil
 	}
 	n, ok := integer(a.arg(0, "linecount"))
-	if !ok || n < 1 {
-		n = maxText // the length that no batch reaches
-	}
 	fill := a.arg(1, "fill_with")
 	g := &generator{kind: "generator object do_batch"}
+	if !ok && fill != nil {
+		g.err = fmt.Errorf("TypeError: '<' not supported between instances of 'int' and '%s'", typeName(a.arg(0, "linecount")))
+		return g, nil
+	}
+	if n == 0 && ok && len(items) > 0 {
+		g.items = append(g.items, &List{}) // as full as it will be
+	}
 	for len(items) > 0 {
-		size := int(min(n, int64(len(items))))
+		size := len(items) // a length that no batch reaches makes one of all
+		if n > 0 {
+			size = int(min(n, int64(size)))
+		}
 		e.spend(stepCost + 16*size)
 		batch := slices.Clone(items[:size])
-		if fill != nil && int64(size) < n && ok {
+		if fill != nil {
 			batch = append(batch, e.repeatItems([]any{fill}, n-int64(size))...)
 		}
 		g.items, items = append(g.items, &List{batch}), items[size:]

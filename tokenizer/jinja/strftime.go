@@ -1,6 +1,7 @@
 package jinja
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -142,4 +143,32 @@ func zone(t time.Time, layout string) string {
 		return ""
 	}
 	return t.Format(layout)
+}
+
+// isoLayouts are the forms of Python's isoformat that ParseTime reads.
+var isoLayouts = []string{"2006-01-02", "2006-01-02T15", "2006-01-02T15:04", "2006-01-02T15:04:05", "20060102", "20060102T150405"}
+
+// ParseTime reads a time as Python's datetime.fromisoformat does: a date, or a date
+// and a time after a T or space, with an offset from UTC, Z, or without a zone.
+func ParseTime(iso string) (time.Time, error) {
+	text := iso
+	if len(text) > 10 && text[10] == ' ' {
+		text = text[:10] + "T" + text[11:]
+	}
+	for _, layout := range isoLayouts {
+		if at, err := time.Parse(layout, text); err == nil {
+			return Naive(at), nil
+		}
+		for _, offset := range []string{"Z07:00", "Z0700"} {
+			if at, err := time.Parse(layout+offset, text); err == nil {
+				name := "UTC"
+				_, seconds := at.Zone()
+				if seconds != 0 {
+					name += at.Format("-07:00")
+				}
+				return at.In(time.FixedZone(name, seconds)), nil
+			}
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is no ISO time; one like 2024-07-26, 2024-07-26T10:30:00 or 2024-07-26T10:30:00+02:00 wanted", iso)
 }

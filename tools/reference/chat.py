@@ -159,10 +159,12 @@ def cases(folders):
             if source in seen:
                 continue
             seen.add(source)
+            given = {"source": source}  # once for each template
             for name, ctx in CONVERSATIONS.items():
                 case = render(source, {**SPECIALS, **ctx})
                 if case:
-                    yield {"source": source, "template": label, "case": name, **case}
+                    yield {**given, "template": label, "case": name, **case}
+                    given = {}
 
 
 # --- random templates --------------------------------------------------------
