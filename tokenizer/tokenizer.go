@@ -53,11 +53,11 @@ type Tokenizer struct {
 	truncation Truncation
 	padding    Padding
 
-	specials     []namedToken // bos_token, eos_token, …: variables of the chat template
-	bos          int32
-	hasBOS       bool
-	eos          []int32
-	chatTemplate string
+	specials []namedToken // bos_token, eos_token, …: variables of the chat template
+	bos      int32
+	hasBOS   bool
+	eos      []int32
+	chat     *ChatTemplates // nil when there are none
 }
 
 // namedToken is a special token by its role in tokenizer_config.json.
@@ -200,7 +200,12 @@ func (t *Tokenizer) EOS() []int32 { return append([]int32(nil), t.eos...) }
 func (t *Tokenizer) Hash() string { return t.hash }
 
 // ChatTemplate returns the checkpoint's Jinja template, "" when there is none.
-func (t *Tokenizer) ChatTemplate() string { return t.chatTemplate }
+func (t *Tokenizer) ChatTemplate() string {
+	if t.chat == nil {
+		return ""
+	}
+	return t.chat.sources["default"]
+}
 
 // lossyUTF8 mirrors Rust's String::from_utf8_lossy: one U+FFFD for each maximal
 // ill-formed part. strings.ToValidUTF8 merges neighbours, so it will not do.
