@@ -85,7 +85,7 @@ func TestConversations(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d; %d continue a message, %d have generation blocks", right, len(file.Cases), continued, marked)
-	if continued < 50 || marked < 5 {
+	if path == "jinja/testdata/conversations.json.gz" && (continued < 50 || marked < 5) {
 		t.Errorf("%d continue a message and %d have generation blocks; more wanted", continued, marked)
 	}
 }

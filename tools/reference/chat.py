@@ -2,6 +2,7 @@
 
     chat.py cases  OUT.json.gz DIR...     every template found below DIR × conversations
     chat.py random OUT.json.gz N [SEED]   N small random templates, for a differential test
+    chat.py contexts OUT.json.gz N SEED DIR...  every template found × N random conversations
     chat.py fixed  OUT.json.gz            a fixed list of small templates, one per feature
 
 A case is {"source" or "template", "case", "ctx", "now", "ok", "text" or "error",
@@ -51,7 +52,7 @@ def render(source, ctx, now=NOW):
     Clock.at = now
     signal.setitimer(signal.ITIMER_REAL, 5)
     try:
-        compiled = hf._cached_compile_jinja_template(source)
+        compiled = hf._compile_jinja_template(source)
         given = {"messages": [], "tools": None, "documents": None, "add_generation_prompt": False, **json.loads(json.dumps(ctx))}
         if given.pop("continue_final_message", False):
             given.pop("add_generation_prompt")
@@ -339,6 +340,59 @@ class Random:
         return self.out(3)
 
 
+def any_value(r, depth):
+    kinds = [None, True, False, 0, 3, -1.5, "", "text", " é\n ", "<|im_end|>", "</think>x", "{}", "user"]
+    if depth <= 0 or r.random() < 0.6:
+        return r.choice(kinds)
+    if r.random() < 0.5:
+        return [any_value(r, depth - 1) for _ in range(r.randint(0, 3))]
+    return {r.choice(["type", "text", "name", "content", "function", "parameters", "arguments", "id", "x"]): any_value(r, depth - 1) for _ in range(r.randint(0, 3))}
+
+
+def any_text(r):
+    return r.choice(["Hi", " Hi \n", "", "<think>\nx\n</think>\n\ny", "a</think>b", "<tool_response>x</tool_response>", "ß 東京 😀", "{\"a\": 1}", "Line\n\nline", "/no_think"])
+
+
+def conversation(r):
+    """Random variables of a template, mostly of the usual form."""
+    messages = []
+    for i in range(r.randint(0, 6)):
+        role = r.choice(["system", "user", "assistant", "user", "assistant", "tool"]) if r.random() < 0.4 else ["user", "assistant"][i % 2]
+        m = {"role": role, "content": any_text(r)}
+        if r.random() < 0.15:
+            m["content"] = r.choice([None, [{"type": "text", "text": any_text(r)}], [{"type": "image"}, {"type": "text", "text": any_text(r)}], any_value(r, 2)])
+        if role == "assistant" and r.random() < 0.3:
+            m["tool_calls"] = r.choice([[CALL_DICT], [CALL_TEXT], [CALL_DICT, CALL_TEXT], [CALL_DICT["function"]], None, any_value(r, 3)])
+        if r.random() < 0.15:
+            m[r.choice(["reasoning_content", "thinking", "name", "tool_call_id", "prefix", "tool_plan", "recipient", "train"])] = r.choice([any_text(r), any_value(r, 1)])
+        if r.random() < 0.03:
+            m.pop(r.choice(["role", "content"]))
+        messages.append(m)
+    ctx = {"messages": messages, "add_generation_prompt": r.random() < 0.5}
+    if r.random() < 0.35:
+        ctx["tools"] = r.choice([[WEATHER], [WEATHER, {"name": "flat", "parameters": {"properties": {"a": {"type": "string"}}}}], [], [{"type": "function", "function": any_value(r, 2)}]])
+    if r.random() < 0.1:
+        ctx["documents"] = [{"title": any_text(r), "text": any_text(r)}, {"doc_id": 1, "content": "c"}]
+    for name in ["enable_thinking", "reasoning_effort", "date_string", "tools_in_user_message", "builtin_tools", "custom_tools", "xml_tools", "python_tools", "controls", "model_identity", "keep_past_thinking"]:
+        if r.random() < 0.06:
+            ctx[name] = r.choice([True, False, "low", ["browser"], any_value(r, 1)])
+    return ctx
+
+
+def contexts(count, seed, folders):
+    r, seen = random.Random(seed), set()
+    for folder in folders:
+        for label, source in templates_below(folder):
+            if source in seen:
+                continue
+            seen.add(source)
+            given = {"source": source}
+            for i in range(count):
+                if (case := render(source, {**SPECIALS, **conversation(r)})) and not unstable(case):
+                    yield {**given, "template": label, "case": str(i), **case}
+                    given = {}
+
+
 def unstable(case):
     """Whether a result shows an address in memory, or depends on what Python keeps."""
     text = case.get("text", "")
@@ -371,6 +425,8 @@ def main():
     mode, out, *rest = sys.argv[1:]
     if mode == "random":
         made = {"data": DATA, "cases": list(randoms(int(rest[0]), int(rest[1]) if len(rest) > 1 else 1))}
+    elif mode == "contexts":
+        made = {"cases": list(contexts(int(rest[0]), int(rest[1]), rest[2:]))}
     elif mode == "cases":
         made = {"cases": list(cases(rest))}
     else:
