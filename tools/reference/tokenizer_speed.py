@@ -27,7 +27,7 @@ class Timer:
 
     def __exit__(self, *_):
         cpu, seconds = time.process_time() - self.cpu, time.perf_counter() - self.start
-        print(f"Benchmark{self.name} 1 {seconds * 1e9:.0f} ns/op {self.size / 1e6 / seconds:.2f} MB/s {cpu * 1e9:.0f} cpu-ns/op", flush=True)
+        print(f"Benchmark{self.name}-1 1 {seconds * 1e9:.0f} ns/op {self.size / 1e6 / seconds:.2f} MB/s {cpu * 1e9:.0f} cpu-ns/op", flush=True)
 
 
 def bench(directory, texts, names):
@@ -56,7 +56,7 @@ def read(path):
     """Median of each benchmark: {name: ns}, of processor time where it was measured."""
     times = collections.defaultdict(list)
     for row in pathlib.Path(path).read_text().splitlines():
-        if m := re.match(r"Benchmark(\S+?)(?:-\d+)?\s+\d+\s+([\d.]+) ns/op(.*)", row):
+        if m := re.match(r"Benchmark(\S+)-\d+\s+\d+\s+([\d.]+) ns/op(.*)", row):
             cpu = re.search(r"([\d.]+) cpu-ns/op", m[3])
             times[m[1]].append(float(cpu[1] if cpu else m[2]))
             if live := re.search(r"([\d.]+) live-MB", m[3]):
@@ -69,7 +69,7 @@ def compare(ours, theirs):
     names = sorted({n.split("/")[1] for n in theirs if n.startswith("Encode/")})
     size = 2**20  # of a text, or a byte or two less
     for state in "cold", "warm":
-        print(f"\n| {state} | " + " | ".join(TEXTS) + " |\n|---" * 1 + "|---" * len(TEXTS) + "|")
+        print(f"\n| {state} | " + " | ".join(TEXTS) + " |\n|---" + "|---" * len(TEXTS) + "|")
         for name in names:
             cells = []
             for text in TEXTS:
