@@ -3,6 +3,7 @@ package pth
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/litgpt-go/litgpt/internal/safetensors"
 )
@@ -121,6 +122,9 @@ func (m *machine) persistent() error {
 	}
 	class, ok := id[1].(global)
 	key, ok2 := id[2].(string)
+	if n, isNumber := id[2].(int64); isNumber { // LitGPT's incremental_save
+		key, ok2 = strconv.FormatInt(n, 10), true
+	}
 	_, ok3 := id[3].(string)
 	numel, ok4 := id[4].(int64)
 	dtype, known := storages[class.name]

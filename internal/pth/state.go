@@ -31,11 +31,11 @@ func (v view) numel() int64 {
 
 // contiguous reports whether the elements lie one after the other.
 func (v view) contiguous() bool {
+	if slices.Contains(v.shape, 0) {
+		return true
+	}
 	want := int64(1)
 	for i := len(v.shape) - 1; i >= 0; i-- {
-		if v.shape[i] == 0 {
-			return true
-		}
 		if v.shape[i] != 1 && v.stride[i] != want {
 			return false
 		}

@@ -50,6 +50,28 @@ func NewWriter(w io.Writer, root string) *Writer {
 // Write adds a tensor, given as tensors whose Data, one after the other, is its own. Their
 // names and shapes do not matter, their types are that of t; t.Data does not either.
 func (w *Writer) Write(t safetensors.Tensor, parts []safetensors.Tensor) error {
+	return w.WriteFunc(t, func(out io.Writer) error {
+		buffer := make([]byte, 1<<20)
+		for _, p := range parts {
+			for data := p.Data; len(data) > 0; {
+				n := min(len(data), len(buffer))
+				piece := p
+				piece.Data = data[:n]
+				if err := piece.CopyTo(buffer[:n]); err != nil { // a fault of mapped memory is an error
+					return err
+				}
+				if _, err := out.Write(buffer[:n]); err != nil {
+					return err
+				}
+				data = data[n:]
+			}
+		}
+		return nil
+	})
+}
+
+// WriteFunc adds a tensor whose bytes data writes; those of t do not matter.
+func (w *Writer) WriteFunc(t safetensors.Tensor, data func(io.Writer) error) error {
 	if w.err != nil {
 		return w.err
 	}
@@ -57,31 +79,17 @@ func (w *Writer) Write(t safetensors.Tensor, parts []safetensors.Tensor) error {
 	if err != nil {
 		return fmt.Errorf("tensor %s: %w", quote(t.Name), err)
 	}
-	have := 0
-	for _, p := range parts {
-		have += len(p.Data)
-	}
-	if want := v.numel * t.DType.Size(); have != want {
-		return fmt.Errorf("tensor %s: %d bytes, but %s %v has %d", quote(t.Name), have, t.DType, t.Shape, want)
-	}
-	record, err := w.create(fmt.Sprintf("data/%d", w.storage), uint64(have))
+	want := int64(v.numel) * int64(t.DType.Size())
+	record, err := w.create(fmt.Sprintf("data/%d", w.storage), uint64(want))
 	if err != nil {
 		return w.fail(err)
 	}
-	buffer := make([]byte, min(have, 1<<20))
-	for _, p := range parts {
-		for data := p.Data; len(data) > 0; {
-			n := min(len(data), len(buffer))
-			piece := p
-			piece.Data = data[:n]
-			if err := piece.CopyTo(buffer[:n]); err != nil { // a fault of mapped memory is an error
-				return w.fail(err)
-			}
-			if _, err := record.Write(buffer[:n]); err != nil {
-				return w.fail(err)
-			}
-			data = data[n:]
-		}
+	have := &counter{w: record}
+	if err := data(have); err != nil {
+		return w.fail(err)
+	}
+	if have.n != want {
+		return w.fail(fmt.Errorf("tensor %s: %d bytes, but %s %v has %d", quote(t.Name), have.n, t.DType, t.Shape, want))
 	}
 	v.storage = w.storage
 	w.storage++
