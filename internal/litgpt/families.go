@@ -9,10 +9,10 @@ import (
 type family struct {
 	architecture, modelType string
 
-	// name is what LitGPT's names of the family begin with. Its converters, and its norms,
-	// go by the name: words are what one of them has to contain, in small letters.
-	name  string
-	words []string
+	// name is what a name begins with that is made for the family. LitGPT's converters go
+	// by names, large letters or small: prefixes are theirs, nil for what is left.
+	name     string
+	prefixes []string
 
 	// is reports whether a configuration of LitGPT's is of this family.
 	is func(c *Config) bool
@@ -31,13 +31,13 @@ type family struct {
 
 // families are in the order in which a configuration of LitGPT's is tried.
 var families = []family{
-	{architecture: "FalconForCausalLM", modelType: "falcon", name: "falcon", words: []string{"falcon"}, eps: "layer_norm_epsilon",
+	{architecture: "FalconForCausalLM", modelType: "falcon", name: "falcon", eps: "layer_norm_epsilon",
 		is: func(c *Config) bool {
 			return c.MLP == "GptNeoxMLP" && !c.HeadBias && (!c.Bias || strings.Contains(strings.ToLower(c.Name), "falcon"))
 		},
 		absent: published{Eps: 1e-5, RopeTheta: 10000, Partial: 1, Activation: "gelu", ParallelAttn: true},
 		toLit:  falconToLit, fromLit: falconFromLit, links: falconLinks},
-	{architecture: "PhiForCausalLM", modelType: "phi", name: "phi", words: []string{"phi"}, eps: "layer_norm_eps",
+	{architecture: "PhiForCausalLM", modelType: "phi", name: "phi", prefixes: []string{"phi"}, eps: "layer_norm_eps",
 		is:     func(c *Config) bool { return c.MLP == "GptNeoxMLP" && c.HeadBias },
 		absent: published{Eps: 1e-5, RopeTheta: 10000, Partial: 0.5},
 		toLit: func(p *published, c *Config) error {
@@ -52,16 +52,16 @@ var families = []family{
 		is:     func(c *Config) bool { return c.MLP == "GptNeoxMLP" },
 		absent: published{Eps: 1e-5, RopeTheta: 10000, Partial: 0.25, HiddenAct: "gelu", ParallelResidual: true, AttentionBias: true},
 		toLit:  neoxToLit, fromLit: neoxFromLit, links: func(*Config) links { return neoxLinks }},
-	{architecture: "Gemma3ForCausalLM", modelType: "gemma3_text", name: "Gemma-3", words: []string{"gemma-3"}, eps: "rms_norm_eps", headDim: true,
+	{architecture: "Gemma3ForCausalLM", modelType: "gemma3_text", name: "Gemma-3", prefixes: []string{"gemma-3"}, eps: "rms_norm_eps", headDim: true,
 		is: func(c *Config) bool { return c.MLP == "GemmaMLP" && c.NormQK },
 		absent: published{Eps: 1e-6, RopeTheta: 1e6, RopeLocal: 10000, Partial: 1, IntermediateSize: 9216, QueryScalar: 256,
 			Window: none[int]{4096}, Pattern: 6},
 		toLit: gemma3ToLit, fromLit: gemma3FromLit, links: func(*Config) links { return gemma2Links }},
-	{architecture: "Gemma2ForCausalLM", modelType: "gemma2", name: "Gemma-2", words: []string{"gemma-2"}, eps: "rms_norm_eps", headDim: true,
+	{architecture: "Gemma2ForCausalLM", modelType: "gemma2", name: "Gemma-2", prefixes: []string{"gemma-2"}, eps: "rms_norm_eps", headDim: true,
 		is:     func(c *Config) bool { return c.MLP == "GemmaMLP" && c.PostAttnNorm },
 		absent: published{Eps: 1e-6, RopeTheta: 10000, Partial: 1, QueryScalar: 256, Window: none[int]{4096}, AttnSoftcap: none[float64]{50}, FinalSoftcap: none[float64]{30}},
 		toLit:  gemma2ToLit, fromLit: gemma2FromLit, links: func(*Config) links { return gemma2Links }},
-	{architecture: "GemmaForCausalLM", modelType: "gemma", name: "Gemma", words: []string{"gemma"}, eps: "rms_norm_eps", headDim: true,
+	{architecture: "GemmaForCausalLM", modelType: "gemma", name: "Gemma", eps: "rms_norm_eps", headDim: true,
 		is:     func(c *Config) bool { return c.MLP == "GemmaMLP" },
 		absent: published{Eps: 1e-6, RopeTheta: 10000, Partial: 1},
 		toLit:  gemmaToLit,
@@ -69,7 +69,7 @@ var families = []family{
 			out["hidden_act"], out["hidden_activation"] = "gelu_pytorch_tanh", "gelu_pytorch_tanh"
 		},
 		links: func(*Config) links { return llamaLinks }},
-	{architecture: "Qwen3MoeForCausalLM", modelType: "qwen3_moe", name: "Qwen3", words: []string{"qwen3"}, eps: "rms_norm_eps", headDim: true,
+	{architecture: "Qwen3MoeForCausalLM", modelType: "qwen3_moe", name: "Qwen3", prefixes: []string{"qwen3"}, eps: "rms_norm_eps", headDim: true,
 		is:     func(c *Config) bool { return c.MLP == "LLaMAMoE" && c.NormQK },
 		absent: published{Eps: 1e-6, RopeTheta: 10000, Partial: 1, IntermediateSize: 6144, MoEIntermediate: 768, NumExperts: 128, NumChosen: 8, SparseStep: 1},
 		toLit:  qwen3MoEToLit, fromLit: qwen3MoEFromLit, links: func(*Config) links { return qwen3MoELinks }},
@@ -101,7 +101,7 @@ var families = []family{
 			out["partial_rotary_factor"], out["use_qkv_bias"], out["use_parallel_residual"], out["qk_layernorm"] = c.RotaryPart, c.AttnBias, false, false
 		},
 		links: func(*Config) links { return llamaLinks }},
-	{architecture: "Olmo2ForCausalLM", modelType: "olmo2", name: "OLMo-2-", words: []string{"olmo-2-"}, eps: "rms_norm_eps",
+	{architecture: "Olmo2ForCausalLM", modelType: "olmo2", name: "OLMo-2-", prefixes: []string{"olmo-2-"}, eps: "rms_norm_eps",
 		is:     func(c *Config) bool { return c.MLP == "LLaMAMLP" && c.NormQK && c.NormQKType == "olmo2" },
 		absent: published{Eps: 1e-5, RopeTheta: 10000, Partial: 1},
 		toLit: func(p *published, c *Config) error {
@@ -111,7 +111,7 @@ var families = []family{
 		},
 		fromLit: func(c *Config, out map[string]any) { out["attention_bias"] = false },
 		links:   func(*Config) links { return olmo2Links }},
-	{architecture: "Qwen3ForCausalLM", modelType: "qwen3", name: "Qwen3", words: []string{"qwen3"}, eps: "rms_norm_eps", headDim: true,
+	{architecture: "Qwen3ForCausalLM", modelType: "qwen3", name: "Qwen3", prefixes: []string{"qwen3"}, eps: "rms_norm_eps", headDim: true,
 		is:     func(c *Config) bool { return c.MLP == "LLaMAMLP" && c.NormQK },
 		absent: published{Eps: 1e-6, RopeTheta: 10000, Partial: 1, Window: none[int]{4096}, WindowsFrom: 28},
 		toLit: func(p *published, c *Config) error {
@@ -124,7 +124,7 @@ var families = []family{
 			c.layerTypes(out, true)
 		},
 		links: func(*Config) links { return llamaLinks }},
-	{architecture: "Qwen2ForCausalLM", modelType: "qwen2", name: "Qwen2.5", words: []string{"qwen2.5", "qwq"}, eps: "rms_norm_eps",
+	{architecture: "Qwen2ForCausalLM", modelType: "qwen2", name: "Qwen2.5", prefixes: []string{"qwen2.5", "qwq"}, eps: "rms_norm_eps",
 		is:     func(c *Config) bool { return c.MLP == "LLaMAMLP" && c.AttnBias },
 		absent: published{Eps: 1e-6, RopeTheta: 10000, Partial: 1, Window: none[int]{4096}, WindowsFrom: 28},
 		toLit: func(p *published, c *Config) error {
@@ -134,7 +134,7 @@ var families = []family{
 		},
 		fromLit: func(c *Config, out map[string]any) { c.layerTypes(out, true) },
 		links:   func(*Config) links { return llamaLinks }},
-	{architecture: "Phi3ForCausalLM", modelType: "phi3", name: "Phi-3", words: []string{"phi-3", "phi-4"}, eps: "rms_norm_eps",
+	{architecture: "Phi3ForCausalLM", modelType: "phi3", name: "Phi-3", prefixes: []string{"phi-3", "phi-4"}, eps: "rms_norm_eps",
 		is: func(c *Config) bool {
 			return c.MLP == "LLaMAMLP" && (c.rotated() != c.HeadSize || hasPrefix(c.Name, "phi-3", "phi-4"))
 		},
@@ -190,23 +190,22 @@ func byArchitecture(name string) *family {
 }
 
 // fits reports whether LitGPT, which goes by names, takes a model of this name for one
-// of this family.
+// of this family: its norms have an offset if there is "Gemma" in it, its converters look
+// for "falcon" and at how it begins.
 func (f *family) fits(name string, c Config) bool {
 	c.Name = name
-	lower := strings.ToLower(name)
-	contains := func(w string) bool { return strings.Contains(lower, w) }
-	if of(&c) != f || strings.Contains(name, "Gemma") != strings.HasPrefix(f.name, "Gemma") {
+	if of(&c) != f || strings.Contains(name, "Gemma") != strings.HasPrefix(f.name, "Gemma") || strings.Contains(name, "falcon") != (f.name == "falcon") {
 		return false
 	}
-	if f.words != nil {
-		return slices.ContainsFunc(f.words, contains)
-	}
+	longest := ""
 	for _, other := range families {
-		if slices.ContainsFunc(other.words, contains) {
-			return false
+		for _, p := range other.prefixes {
+			if hasPrefix(name, p) && len(p) > len(longest) {
+				longest = p
+			}
 		}
 	}
-	return true
+	return longest == "" && f.prefixes == nil || slices.Contains(f.prefixes, longest)
 }
 
 func hasPrefix(name string, prefixes ...string) bool {

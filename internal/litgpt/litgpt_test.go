@@ -277,6 +277,9 @@ func TestTheirs(t *testing.T) {
 	for _, dir := range dirs {
 		name := filepath.Base(dir)
 		config, hf, err := Open(dir)
+		if name == "qwen2.5-yarn" && err != nil && strings.Contains(err.Error(), "rope_adjustments has [beta_fast ") {
+			continue // which LitGPT 0.5.9 reads as linear scaling, later versions as something else
+		}
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

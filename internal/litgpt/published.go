@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/litgpt-go/litgpt/internal/nn"
 	"github.com/litgpt-go/litgpt/models"
@@ -188,7 +189,7 @@ func (c *Config) call(f *family, hint, repo string) {
 	case f.fits(base, *c):
 		c.Name = base
 	default:
-		c.Name = f.name + "-" + base
+		c.Name = strings.TrimSuffix(f.name, "-") + "-" + base
 	}
 	if !f.fits(c.Name, *c) {
 		c.Name = f.name
@@ -222,6 +223,9 @@ func (c *Config) configJSON(f *family, tied bool, dtype string) ([]byte, error) 
 			out["_name_or_path"] = org + "/" + base
 		}
 	}
+	if strings.Contains(c.Name, "Gemma") != strings.HasPrefix(f.name, "Gemma") {
+		return nil, fmt.Errorf("model_config.yaml: mlp_class_name %s of a model called %q: LitGPT adds 1 to the norms' weights only if its name has \"Gemma\" in it, the family here never or always", c.MLP, c.Name)
+	}
 	f.fromLit(c, out)
 	text, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
@@ -252,7 +256,7 @@ func (c *Config) ropeScaling() (map[string]any, error) {
 		return map[string]any{"rope_type": "llama3", "factor": float(a["factor"]), "low_freq_factor": float(a["low_freq_factor"]),
 			"high_freq_factor": float(a["high_freq_factor"]), "original_max_position_embeddings": int(a["original_max_seq_len"])}, nil
 	}
-	return nil, errors.New("model_config.yaml: rope_adjustments: the keys of linear scaling (factor) or Llama 3's (and low_freq_factor, high_freq_factor, original_max_seq_len) wanted")
+	return nil, fmt.Errorf("model_config.yaml: rope_adjustments has %v; the keys of linear scaling (factor) or of Llama 3's %v wanted", slices.Sorted(maps.Keys(a)), keys)
 }
 
 // float is a number that JSON shows to be one with a fraction: transformers minds.
