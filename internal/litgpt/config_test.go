@@ -90,7 +90,9 @@ func TestTheirNames(t *testing.T) {
 			continue
 		}
 		if f := of(&c); f == nil {
-			t.Errorf("%s: no family", name)
+			if !strings.HasPrefix(name, "OLMo-1B") && !strings.HasPrefix(name, "OLMo-7B") { // which has no file in package models
+				t.Errorf("%s: no family", name)
+			}
 		} else if _, err := c.configJSON(f, false, "bfloat16"); err != nil {
 			t.Errorf("%s: %v", name, err)
 		} else if s, ok := models.FindShape(name); ok {

@@ -339,12 +339,13 @@ func unwrapped(src checkpoint.Source, c *Config) checkpoint.Source {
 	}
 	v := newView(src)
 	for _, to := range slices.Sorted(maps.Keys(from)) {
-		t, _ := src.Tensor(from[to])
+		old := from[to]
+		t, _ := src.Tensor(old)
 		var order []rows
 		if strings.Contains(to, ".attn.attn.") && len(t.Shape) > 0 && t.Shape[0] == (c.Heads+2*c.Groups)*c.HeadSize {
 			to, order = strings.Replace(to, ".attn.attn.", ".attn.qkv.", 1), c.weave(link{weave: true}, true)
 		}
-		if err := v.add([]part{{to, 0, t.Shape}}, []part{{from[to], 0, t.Shape}}, order); err != nil {
+		if err := v.add([]part{{to, 0, t.Shape}}, []part{{old, 0, t.Shape}}, order); err != nil {
 			return src
 		}
 	}
