@@ -27,6 +27,8 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+
+	"github.com/litgpt-go/litgpt/internal/mmap"
 )
 
 // File is an open GGUF file. Its methods may be called by several goroutines at
@@ -57,12 +59,12 @@ func Open(path string) (*File, error) {
 	case int64(int(size)) != size:
 		return nil, fmt.Errorf("%s: file of %d bytes is too large for a %d-bit program", path, size, strconv.IntSize)
 	}
-	mapped, release, err := mapFile(f, int(size))
+	mapped, release, err := mmap.Map(f, int(size))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, cause(err))
 	}
 	g := &File{path: path, mapped: mapped, release: release}
-	err = guard(mapped, func() error {
+	err = mmap.Guard(mapped, func() error {
 		var err error
 		if g.head, err = parse(mapped); err == nil {
 			g.head.own()

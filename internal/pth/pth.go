@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/litgpt-go/litgpt/internal/mmap"
 	"github.com/litgpt-go/litgpt/internal/safetensors"
 )
 
@@ -60,7 +61,7 @@ func open(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	mapped, release, err := mapFile(file, int(size))
+	mapped, release, err := mmap.Map(file, int(size))
 	if err != nil {
 		return nil, cause(err)
 	}
