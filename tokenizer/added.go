@@ -34,12 +34,12 @@ type matchEntry struct {
 // matchRange is a half-open range of matcher.entries.
 type matchRange struct{ lo, hi int }
 
-// newMatcher keeps the last of several entries of one text.
+// newMatcher keeps the first of several entries of one text.
 func newMatcher(entries []matchEntry) matcher {
 	sort.SliceStable(entries, func(i, j int) bool { return entries[i].text < entries[j].text })
 	var m matcher
 	for i, e := range entries {
-		if e.text == "" || i+1 < len(entries) && entries[i+1].text == e.text {
+		if e.text == "" || i > 0 && entries[i-1].text == e.text {
 			continue
 		}
 		m.entries = append(m.entries, e)
@@ -91,8 +91,9 @@ func (m *matcher) narrow(r matchRange, depth int, c byte) matchRange {
 }
 
 // each calls f with the pieces of s in order: added tokens, and the text between
-// them with a nil token.
-func (m *matcher) each(s string, f func(part, *addedToken)) {
+// them with a nil token. Two tokens overlap where one takes spaces along that are a
+// token themselves: so it is in Hugging Face's tokenizers.
+func (m *matcher) each(s string, f func(start, end int, tok *addedToken)) {
 	done, from := 0, 0
 	for {
 		start, end, tok := m.find(s, from)
@@ -108,23 +109,20 @@ func (m *matcher) each(s string, f func(part, *addedToken)) {
 			}
 		}
 		if tok.StripLeft {
-			start = max(done, len(strings.TrimRightFunc(s[:start], unicode.IsSpace)))
+			start = min(end, max(done, len(strings.TrimRightFunc(s[:start], unicode.IsSpace))))
 		}
 		if tok.StripRight {
 			end = len(s) - len(strings.TrimLeftFunc(s[end:], unicode.IsSpace))
-			from = end
 		}
 		if start > done {
-			f(part{s[done:start], done == 0}, nil)
+			f(done, start, nil)
 		}
-		f(part{s[start:end], start == 0}, tok)
+		f(start, end, tok)
 		done = end
 	}
 	if done < len(s) {
-		f(part{s[done:], done == 0}, nil)
+		f(done, len(s), nil)
 	}
 }
 
-func isWord(r rune) bool {
-	return r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r) || unicode.IsMark(r)
-}
+func isWord(r rune) bool { return trait(r)&traitWord != 0 }

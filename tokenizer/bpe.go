@@ -21,6 +21,8 @@ type bpe struct {
 	fuseUnknown  bool
 	unknown      int32 // -1: characters outside the vocabulary are dropped
 
+	prefix, suffix string // of a symbol that does not begin, or ends, a word; mostly ""
+
 	byteID  [256]int32 // byte-level: token of one byte; otherwise token <0x..>; -1 none
 	lowRune []int32    // token of a character below len, -1 none
 	runeID  map[rune]int32
@@ -137,6 +139,12 @@ func (m *bpe) merge(dst []int32, w string) []int32 {
 // symbols appends the first symbols of w. What the vocabulary lacks becomes the
 // unknown token (one for a run of them when fuseUnknown), or nothing without one.
 func (m *bpe) symbols(ids []int32, w string) []int32 {
+	if m.prefix+m.suffix != "" {
+		for _, s := range m.lengthSymbols(w) {
+			ids = append(ids, s.id)
+		}
+		return ids
+	}
 	unknown := false
 	flush := func() {
 		if unknown {

@@ -47,82 +47,6 @@ func (c *decodeChain) build(n *component) error {
 	return nil
 }
 
-// decoders are the types of decoder we have.
-var decoders = map[string]func(*decodeChain, *component) (decodeStep, error){
-	"ByteLevel": func(c *decodeChain, _ *component) (decodeStep, error) {
-		c.fused = true
-		return byteLevelStep, nil
-	},
-	"ByteFallback": func(c *decodeChain, _ *component) (decodeStep, error) {
-		if c.fused {
-			return nil, fmt.Errorf("after Fuse or ByteLevel is not supported")
-		}
-		c.growth *= 3 // a byte alone becomes U+FFFD
-		return byteFallbackStep, nil
-	},
-	"Fuse": func(c *decodeChain, _ *component) (decodeStep, error) {
-		c.fused = true
-		return func(out func(string)) (func(string), func()) { return out, nil }, nil
-	},
-	"Replace": func(c *decodeChain, n *component) (decodeStep, error) {
-		r, err := replacement(n)
-		if err != nil {
-			return nil, err
-		}
-		c.growth *= r.growth
-		// One character is never split between two pieces of a fused text; a
-		// longer pattern may be, so that text is collected first.
-		if c.fused && (n.Pattern.String == nil || utf8.RuneCountInString(*n.Pattern.String) > 1) {
-			return collectedStep(r.apply), nil
-		}
-		return func(out func(string)) (func(string), func()) {
-			return func(s string) { out(r.apply(s)) }, nil
-		}, nil
-	},
-	"Strip": func(c *decodeChain, n *component) (decodeStep, error) {
-		r, size := utf8.DecodeRuneInString(n.Content)
-		if size == 0 || size != len(n.Content) {
-			return nil, fmt.Errorf("content %q is not one character", n.Content)
-		}
-		if c.fused {
-			return stripFusedStep(r, n.Start, n.Stop), nil
-		}
-		return func(out func(string)) (func(string), func()) {
-			return func(s string) {
-				s, _ = trimStart(s, r, n.Start)
-				s, _ = trimEnd(s, r, n.Stop)
-				out(s)
-			}, nil
-		}, nil
-	},
-	"Metaspace": func(c *decodeChain, n *component) (decodeStep, error) {
-		mark, err := n.spaceMark()
-		if err != nil {
-			return nil, err
-		}
-		never := n.prependScheme() == "never"
-		all := func(s, with string) string { return strings.ReplaceAll(s, mark, with) }
-		if c.fused {
-			// All tokens are the first one.
-			with := map[bool]string{true: " ", false: ""}[never]
-			return func(out func(string)) (func(string), func()) {
-				return func(s string) { out(all(s, with)) }, nil
-			}, nil
-		}
-		return func(out func(string)) (func(string), func()) {
-			first := !never
-			return func(s string) {
-				if first {
-					first = false
-					out(all(s, ""))
-					return
-				}
-				out(all(s, " "))
-			}, nil
-		}, nil
-	},
-}
-
 // joinedStep is the lack of a decoder: tokens with a space between.
 func joinedStep(out func(string)) (next func(string), flush func()) {
 	first := true
@@ -133,6 +57,13 @@ func joinedStep(out func(string)) (next func(string), flush func()) {
 		first = false
 		out(s)
 	}, nil
+}
+
+// perToken applies f to each token.
+func perToken(f func(string) string) decodeStep {
+	return func(out func(string)) (func(string), func()) {
+		return func(s string) { out(f(s)) }, nil
+	}
 }
 
 // byteLevelStep maps the characters of the byte table back to bytes.

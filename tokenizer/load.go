@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,21 +13,26 @@ import (
 	"sort"
 )
 
-// Load reads the tokenizer of a checkpoint directory: tokenizer.json, which must
-// be there, and what is there of tokenizer_config.json, special_tokens_map.json,
-// generation_config.json, config.json and chat_template.jinja.
+// Load reads the tokenizer of a checkpoint directory: tokenizer.json, or else
+// tokenizer.model, one *.tiktoken or one *.gguf; and what is there of
+// tokenizer_config.json, special_tokens_map.json, generation_config.json,
+// config.json and chat_template.jinja.
 func Load(dir string) (*Tokenizer, error) {
 	path := filepath.Join(dir, "tokenizer.json")
+	var t *Tokenizer
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, missingTokenizer(dir, path)
+		var found bool
+		if t, found, err = openInstead(dir); err == nil && !found {
+			err = missingTokenizer(dir, path)
+		}
+	} else if err == nil {
+		if t, err = Parse(b); err != nil {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
 	}
 	if err != nil {
 		return nil, err
-	}
-	t, err := Parse(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	var (
 		config  = map[string]json.RawMessage{} // tokenizer_config.json
@@ -69,9 +75,11 @@ func Load(dir string) (*Tokenizer, error) {
 		// taught to end with what begins a text when the others know better.
 		t.eos = append(t.eos[1:], t.eos[0])
 	}
-	if t.chatTemplate, err = readChatTemplate(dir, config["chat_template"]); err != nil {
+	template, err := readChatTemplate(dir, config["chat_template"])
+	if err != nil {
 		return nil, err
 	}
+	t.chatTemplate = cmp.Or(template, t.chatTemplate) // a GGUF file has one of its own
 	return t, nil
 }
 
@@ -80,17 +88,17 @@ func missingTokenizer(dir, path string) error {
 	if _, err := os.Stat(dir); err != nil {
 		return fmt.Errorf("checkpoint directory: %w", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "tokenizer.model")); err == nil {
-		return fmt.Errorf("%s: no such file; this checkpoint has only a tokenizer.model: "+
-			"download the tokenizer.json of its model as well: %w", path, fs.ErrNotExist)
-	}
-	return fmt.Errorf("%s: no such file; a checkpoint directory needs the tokenizer.json of its model: %w", path, fs.ErrNotExist)
+	return fmt.Errorf("%s: no such file; a checkpoint directory needs the tokenizer.json (or tokenizer.model, *.tiktoken, *.gguf) of its model: %w", path, fs.ErrNotExist)
 }
 
 // setSpecials reads the special tokens by role. What tokenizer_config.json says,
 // null included, goes before special_tokens_map.json.
 func (t *Tokenizer) setSpecials(specialMap, config map[string]json.RawMessage) {
 	roles := map[string]string{}
+	for _, s := range t.specials { // a tokenizer.model or a GGUF file names some
+		roles[s.role] = s.content
+	}
+	t.specials = nil
 	for _, from := range []map[string]json.RawMessage{specialMap, config} {
 		for role, raw := range from {
 			if len(role) < 7 || role[len(role)-6:] != "_token" {

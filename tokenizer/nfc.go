@@ -1,45 +1,129 @@
 package tokenizer
 
 import (
+	"slices"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 )
 
-// mark is a character of a decomposed text with its combining class.
+// mark is a character of a decomposed text with its combining class, and what it
+// does to the text before (see change).
 type mark struct {
-	r   rune
-	ccc uint8
+	r      rune
+	ccc    uint8
+	change int32
+	raw    byte // the byte itself, where r is U+FFFD for one that is not UTF-8
 }
 
-// Two pairs of Dives Akuru that compose since Unicode 13 and stay apart in 9.0.
-const divesAkuruVowel, divesAkuruPair = 0x11935, 0x11938
-
-// nfc is canonical composition with the tables of Unicode 9.0, as in Hugging
-// Face's tokenizers, and without the stream-safe limit of 30 marks by which
-// x/text inserts U+034F.
-func nfc(s string) string {
-	if norm.NFC.IsNormalString(s) {
-		return s
+// form is a Unicode normal form with the tables of Unicode 9.0, as in Hugging
+// Face's tokenizers, and without the stream-safe limit of 30 marks by which x/text
+// inserts U+034F. compat also resolves compatibility characters (the K of NFKC),
+// compose puts what was decomposed together again (the C).
+func form(compat, compose bool) textStep {
+	f := norm.NFD
+	switch {
+	case compat && compose:
+		f = norm.NFKC
+	case compat:
+		f = norm.NFKD
+	case compose:
+		f = norm.NFC
 	}
-	marks := decompose(s)
-	// Canonical ordering: a stable insertion sort within runs of marks.
-	for i := 1; i < len(marks); i++ {
-		if marks[i].ccc == 0 {
+	tables, growth := norm.NFD, 3.
+	if compat {
+		tables, growth = norm.NFKD, 11
+	}
+	return textStep{growth: growth, edit: func(e *editor) {
+		// What is normal in a later Unicode is normal in an earlier one as well.
+		if f.IsNormalString(e.src) {
+			e.copy(len(e.src))
+			return
+		}
+		marks := decompose(e.src, tables)
+		if compose {
+			marks = composed(marks)
+		}
+		for _, m := range marks {
+			s := string(m.r)
+			if m.raw != 0 {
+				s = string([]byte{m.raw})
+			}
+			if m.change > 0 {
+				e.add(s)
+				continue
+			}
+			e.take(s)
+			e.dropChars(int(-m.change))
+		}
+	}}
+}
+
+// decompose returns the characters of s decomposed and in canonical order.
+func decompose(s string, tables norm.Form) []mark {
+	marks := make([]mark, 0, len(s))
+	var buf [utf8.UTFMax]byte
+	for i := 0; i < len(s); {
+		r, n := decodeRune(s, i)
+		i += n
+		switch {
+		case r < utf8.RuneSelf:
+			marks = append(marks, mark{r: r})
+			continue
+		case r == utf8.RuneError && n == 1:
+			marks = append(marks, mark{r: r, raw: s[i-1]})
+			continue
+		case trait(r)&traitAssigned9 == 0:
+			marks = append(marks, mark{r: r})
 			continue
 		}
-		x, j := marks[i], i
-		for ; j > 0 && marks[j-1].ccc > x.ccc; j-- {
-			marks[j] = marks[j-1]
+		p := tables.Properties(buf[:utf8.EncodeRune(buf[:], r)])
+		change := int32(0)
+		put := func(x rune, ccc uint8) {
+			marks = append(marks, mark{r: x, ccc: ccc, change: change})
+			change = 1
 		}
-		marks[j] = x
+		if r >= 0xAC00 && r <= 0xD7A3 { // Hangul syllables decompose by arithmetic
+			x := r - 0xAC00
+			put(0x1100+x/588, 0)
+			put(0x1161+x%588/28, 0)
+			if t := x % 28; t > 0 {
+				put(0x11A7+t, 0)
+			}
+			continue
+		}
+		if d := p.Decomposition(); d != nil {
+			for _, x := range string(d) {
+				put(x, combiningClass(x))
+			}
+			continue
+		}
+		put(r, p.CCC())
 	}
+	// Canonical ordering: stable within each run of marks.
+	for i := 0; i < len(marks); i++ {
+		j := i
+		for j < len(marks) && marks[j].ccc != 0 {
+			j++
+		}
+		if j-i > 1 {
+			slices.SortStableFunc(marks[i:j], func(a, b mark) int { return int(a.ccc) - int(b.ccc) })
+		}
+		i = j
+	}
+	return marks
+}
+
+// composed puts each character together with the first before it that it composes
+// with, in place; what was in between stays, and comes after.
+func composed(marks []mark) []mark {
 	out := marks[:0]
 	starter, last := -1, uint8(0)
 	for _, m := range marks {
 		if starter >= 0 && (last < m.ccc || last == 0 && starter == len(out)-1) {
 			if c := composePair(out[starter].r, m.r); c != 0 {
 				out[starter].r = c
+				out[starter].change += m.change - 1
 				continue
 			}
 		}
@@ -49,44 +133,12 @@ func nfc(s string) string {
 			starter = len(out) - 1
 		}
 	}
-	b := make([]byte, 0, len(s))
-	for _, m := range out {
-		b = utf8.AppendRune(b, m.r)
-	}
-	return string(b)
-}
-
-func decompose(s string) []mark {
-	marks := make([]mark, 0, len(s))
-	var buf [utf8.UTFMax]byte
-	for _, r := range s {
-		if r < 0xC0 || marksAfter9[r] || r == divesAkuruPair {
-			marks = append(marks, mark{r, 0})
-			continue
-		}
-		p := norm.NFD.Properties(buf[:utf8.EncodeRune(buf[:], r)])
-		if d := p.Decomposition(); d != nil {
-			for _, x := range string(d) {
-				marks = append(marks, mark{x, combiningClass(x)})
-			}
-			continue
-		}
-		if r >= 0xAC00 && r <= 0xD7A3 { // Hangul syllables decompose by arithmetic
-			x := r - 0xAC00
-			marks = append(marks, mark{0x1100 + x/588, 0}, mark{0x1161 + x%588/28, 0})
-			if t := x % 28; t > 0 {
-				marks = append(marks, mark{0x11A7 + t, 0})
-			}
-			continue
-		}
-		marks = append(marks, mark{r, p.CCC()})
-	}
-	return marks
+	return out
 }
 
 func combiningClass(r rune) uint8 {
 	var buf [utf8.UTFMax]byte
-	if r < 0x300 || marksAfter9[r] {
+	if r < 0x300 || trait(r)&traitAssigned9 == 0 {
 		return 0
 	}
 	return norm.NFD.Properties(buf[:utf8.EncodeRune(buf[:], r)]).CCC()
@@ -94,15 +146,16 @@ func combiningClass(r rune) uint8 {
 
 // composePair returns 0 when the two do not compose.
 func composePair(a, b rune) rune {
-	if marksAfter9[b] || a == divesAkuruVowel {
+	if b < 0x300 || trait(a)&trait(b)&traitAssigned9 == 0 {
 		return 0
 	}
 	var in [2 * utf8.UTFMax]byte
 	n := utf8.EncodeRune(in[:], a)
 	n += utf8.EncodeRune(in[n:], b)
 	out := norm.NFC.Bytes(in[:n])
-	if r, k := utf8.DecodeRune(out); k == len(out) {
-		return r
+	r, k := utf8.DecodeRune(out)
+	if k != len(out) || trait(r)&traitAssigned9 == 0 {
+		return 0
 	}
-	return 0
+	return r
 }

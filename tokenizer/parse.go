@@ -18,71 +18,44 @@ type component struct {
 	Processors    []component `json:"processors"`
 	Decoders      []component `json:"decoders"`
 
-	Pattern          struct{ String, Regex *string } `json:"pattern"`
-	Content          string                          `json:"content"`
-	Prepend          string                          `json:"prepend"`
-	Behavior         string                          `json:"behavior"`
-	Invert           bool                            `json:"invert"`
-	AddPrefixSpace   *bool                           `json:"add_prefix_space"`
-	UseRegex         *bool                           `json:"use_regex"`
-	PrependScheme    string                          `json:"prepend_scheme"`
-	Replacement      string                          `json:"replacement"`
-	Split            *bool                           `json:"split"`
-	IndividualDigits bool                            `json:"individual_digits"`
-	Start            int                             `json:"start"`
-	Stop             int                             `json:"stop"`
-	StripLeft        bool                            `json:"strip_left"`
-	StripRight       bool                            `json:"strip_right"`
+	Pattern          pattern `json:"pattern"`
+	Content          string  `json:"content"`
+	Prepend          string  `json:"prepend"`
+	Behavior         string  `json:"behavior"`
+	Invert           bool    `json:"invert"`
+	AddPrefixSpace   *bool   `json:"add_prefix_space"`
+	TrimOffsets      *bool   `json:"trim_offsets"`
+	UseRegex         *bool   `json:"use_regex"`
+	PrependScheme    string  `json:"prepend_scheme"`
+	Replacement      string  `json:"replacement"`
+	Split            *bool   `json:"split"`
+	IndividualDigits bool    `json:"individual_digits"`
+	Delimiter        string  `json:"delimiter"`
+	Length           *int    `json:"length"`
+	Start            int     `json:"start"`
+	Stop             int     `json:"stop"`
+	StripLeft        bool    `json:"strip_left"`
+	StripRight       bool    `json:"strip_right"`
+	CleanText        *bool   `json:"clean_text"`
+	HandleChinese    *bool   `json:"handle_chinese_chars"`
+	StripAccents     *bool   `json:"strip_accents"`
+	Lowercase        *bool   `json:"lowercase"`
+	Charsmap         string  `json:"precompiled_charsmap"` // base64
+	Prefix           *string `json:"prefix"`
+	Suffix           *string `json:"suffix"`
+	Cleanup          *bool   `json:"cleanup"`
+	PadToken         *string `json:"pad_token"`
+	WordDelimiter    *string `json:"word_delimiter_token"`
 
 	Single        []templatePiece                  `json:"single"`
+	Pair          []templatePiece                  `json:"pair"`
 	SpecialTokens map[string]struct{ IDs []int32 } `json:"special_tokens"`
 	CLS           json.RawMessage                  `json:"cls"`
 	SEP           json.RawMessage                  `json:"sep"`
 }
 
-// templatePiece is one place of a post-processor's template: a token or the text.
-type templatePiece struct {
-	SpecialToken *struct {
-		ID string `json:"id"`
-	}
-	Sequence *struct {
-		ID string `json:"id"`
-	}
-}
-
-// spaceMark returns what Metaspace puts in the place of a space.
-func (c *component) spaceMark() (string, error) {
-	if utf8.RuneCountInString(c.Replacement) != 1 {
-		return "", fmt.Errorf("replacement %q is not one character", c.Replacement)
-	}
-	return c.Replacement, nil
-}
-
-// prependScheme is "always", "first" or "never"; old files say it with
-// add_prefix_space.
-func (c *component) prependScheme() string {
-	switch {
-	case c.PrependScheme != "":
-		return c.PrependScheme
-	case c.AddPrefixSpace != nil && !*c.AddPrefixSpace:
-		return "never"
-	}
-	return "always"
-}
-
-// modelJSON is "model" of tokenizer.json, its two long tables unread.
-type modelJSON struct {
-	Type         string   `json:"type"`
-	Unknown      *string  `json:"unk_token"`
-	FuseUnknown  bool     `json:"fuse_unk"`
-	ByteFallback bool     `json:"byte_fallback"`
-	IgnoreMerges bool     `json:"ignore_merges"`
-	Dropout      *float64 `json:"dropout"`
-	Prefix       *string  `json:"continuing_subword_prefix"`
-	Suffix       *string  `json:"end_of_word_suffix"`
-	vocab        []byte
-	merges       []byte
-}
+// pattern is what Split and Replace look for: one of the two.
+type pattern struct{ String, Regex *string }
 
 // fileJSON is a tokenizer.json.
 type fileJSON struct {
@@ -91,6 +64,8 @@ type fileJSON struct {
 	preTokenizer  *component
 	postProcessor *component
 	decoder       *component
+	truncation    Truncation
+	padding       Padding
 	model         modelJSON
 }
 
@@ -105,16 +80,17 @@ func Parse(b []byte) (*Tokenizer, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256(b)
-	t := &Tokenizer{hash: hex.EncodeToString(sum[:])}
-	var splits splitChain
-	if err := splits.build(f.preTokenizer); err != nil {
+	t := &Tokenizer{hash: hex.EncodeToString(sum[:]), truncation: f.truncation, padding: f.padding}
+	if t.normalizer, err = buildNormalizer(f.normalizer); err != nil {
+		return nil, err
+	}
+	splits, err := buildSplits(f.preTokenizer, f.model.hasBytes())
+	if err != nil {
 		return nil, err
 	}
 	t.splits = splits.steps
-	if t.normalize, err = buildNormalizer(f.normalizer); err != nil {
-		return nil, err
-	}
-	if t.model, err = buildModel(&f.model, splits.byteLevel); err != nil {
+	t.origins = splits.origins || splits.asksFirst && len(t.normalizer) > 0
+	if t.model, err = f.model.build(splits.bytes); err != nil {
 		return nil, err
 	}
 	if err := t.setAdded(f.added); err != nil {
@@ -128,7 +104,11 @@ func Parse(b []byte) (*Tokenizer, error) {
 		return nil, err
 	}
 	t.decoders = chain.steps
-	t.byteOnly = splits.byteLevel && len(chain.types) == 1 && chain.types[0] == "ByteLevel"
+	if len(chain.types) == 1 && chain.types[0] == "ByteLevel" {
+		if m, ok := t.model.(*bpe); ok && m.byteLevel {
+			t.bytes = m
+		}
+	}
 	return t, nil
 }
 
@@ -141,6 +121,8 @@ func scanFile(b []byte) (*fileJSON, error) {
 		"pre_tokenizer":  &f.preTokenizer,
 		"post_processor": &f.postProcessor,
 		"decoder":        &f.decoder,
+		"truncation":     &f.truncation,
+		"padding":        &f.padding,
 	}
 	s := &jsonScanner{b: b}
 	err := s.object(func(k []byte) error {
@@ -171,148 +153,54 @@ func scanFile(b []byte) (*fileJSON, error) {
 	return f, nil
 }
 
-// scan reads the model's settings and cuts out its tables.
-func (m *modelJSON) scan(s *jsonScanner) error {
-	settings := map[string]json.RawMessage{}
-	err := s.object(func(k []byte) error {
-		key := string(k)
-		raw, err := s.skip()
-		if err != nil {
-			return err
-		}
-		switch key {
-		case "vocab":
-			m.vocab = raw
-		case "merges":
-			m.merges = raw
-		default:
-			settings[key] = raw
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("model: %w", err)
-	}
-	small, err := json.Marshal(settings)
-	if err == nil {
-		err = json.Unmarshal(small, m)
-	}
-	if err != nil {
-		return fmt.Errorf("model: %w", err)
-	}
-	if m.Type == "" && m.merges != nil { // files written before the key existed
-		m.Type = "BPE"
-	}
-	switch {
-	case m.Type == "":
-		return errors.New("model: no type; want BPE")
-	case m.Type != "BPE":
-		return fmt.Errorf("model type %q is not supported; want BPE", m.Type)
-	case m.vocab == nil || m.merges == nil:
-		return errors.New("model: vocab or merges are missing")
-	case m.Prefix != nil && *m.Prefix != "":
-		return fmt.Errorf("model: continuing_subword_prefix %q is not supported", *m.Prefix)
-	case m.Suffix != nil && *m.Suffix != "":
-		return fmt.Errorf("model: end_of_word_suffix %q is not supported", *m.Suffix)
-	case m.Dropout != nil && *m.Dropout != 0:
-		return fmt.Errorf("model: dropout %v is not supported: the ids of a text would change from call to call", *m.Dropout)
-	}
-	return nil
-}
-
-// setAdded registers the added tokens and sets size.
+// setAdded registers the added tokens and sets size. As in Hugging Face's
+// tokenizers the id of one is that of the vocabulary if its text is there, and
+// otherwise the next free one; the id that the file gives is not used (and is the
+// same in files that were not edited by hand).
 func (t *Tokenizer) setAdded(tokens []*addedToken) error {
 	t.added, t.addedID = map[int32]*addedToken{}, map[string]int32{}
-	t.size = len(t.model.tokens)
-	limit := maxID(len(t.model.vocab) + len(tokens))
-	var raw, normed []matchEntry
-	for _, tok := range tokens {
+	t.size = t.model.size()
+	next := t.size
+	if m, ok := t.model.(interface{ count() int }); ok {
+		next = m.count()
+	}
+	special := map[string]bool{}
+	var specials, others []*addedToken // in the order in which they are looked for
+	for i, tok := range tokens {
 		if tok == nil {
 			return errors.New("added_tokens: an entry is null")
 		}
-		if tok.ID < 0 || int(tok.ID) > limit {
-			return fmt.Errorf("added_tokens: id %d of %q is outside 0 … %d", tok.ID, tok.Content, limit)
+		if tok.Special && tok.Content != "" && !special[tok.Content] {
+			special[tok.Content] = true
+			specials = append(specials, tokens[i])
 		}
-		t.added[tok.ID] = tok
-		if _, ok := t.addedID[tok.Content]; !ok {
-			t.addedID[tok.Content] = tok.ID
-		}
-		t.size = max(t.size, int(tok.ID)+1)
-		text := tok.Content
-		if !tok.Normalized {
-			raw = append(raw, matchEntry{text, tok})
+	}
+	for _, tok := range tokens {
+		if tok.Content == "" {
 			continue
 		}
-		if t.normalize != nil {
-			text = t.normalize(text)
+		id, ok := t.ID(tok.Content)
+		if !ok {
+			id = int32(next)
+			next++
 		}
-		normed = append(normed, matchEntry{text, tok})
+		known := *tok
+		known.ID, known.Special = id, special[tok.Content]
+		t.added[id], t.addedID[tok.Content] = &known, id
+		t.size = max(t.size, int(id)+1)
+		if !known.Special {
+			others = append(others, tok)
+		}
+	}
+	var raw, normed []matchEntry
+	for _, tok := range append(specials, others...) {
+		known := t.added[t.addedID[tok.Content]]
+		if !tok.Normalized {
+			raw = append(raw, matchEntry{tok.Content, known})
+			continue
+		}
+		normed = append(normed, matchEntry{t.normalizer.text(tok.Content), known})
 	}
 	t.raw, t.normed = newMatcher(raw), newMatcher(normed)
 	return nil
-}
-
-// setPostProcessor reads the tokens put around a text.
-func (t *Tokenizer) setPostProcessor(n *component) error {
-	if n == nil {
-		return nil
-	}
-	switch n.Type {
-	case "ByteLevel": // changes offsets only
-	case "Sequence":
-		for i := range n.Processors {
-			if err := t.setPostProcessor(&n.Processors[i]); err != nil {
-				return err
-			}
-		}
-	case "TemplateProcessing":
-		after := false
-		for _, piece := range n.Single {
-			switch {
-			case piece.Sequence != nil:
-				after = true
-			case piece.SpecialToken != nil:
-				special, ok := n.SpecialTokens[piece.SpecialToken.ID]
-				if !ok {
-					return fmt.Errorf("post_processor: %q is not in special_tokens", piece.SpecialToken.ID)
-				}
-				if after {
-					t.suffix = append(t.suffix, special.IDs...)
-				} else {
-					t.prefix = append(t.prefix, special.IDs...)
-				}
-			}
-		}
-	case "RobertaProcessing", "BertProcessing":
-		cls, err := tokenPair(n.CLS)
-		if err != nil {
-			return fmt.Errorf("post_processor: cls: %w", err)
-		}
-		sep, err := tokenPair(n.SEP)
-		if err != nil {
-			return fmt.Errorf("post_processor: sep: %w", err)
-		}
-		t.prefix, t.suffix = append(t.prefix, cls), append(t.suffix, sep)
-	default:
-		return fmt.Errorf("post_processor %q is not supported", n.Type)
-	}
-	for _, id := range append(append([]int32(nil), t.prefix...), t.suffix...) {
-		if id < 0 || int(id) >= t.size {
-			return fmt.Errorf("post_processor: id %d is outside the vocabulary of %d", id, t.size)
-		}
-	}
-	return nil
-}
-
-// tokenPair reads the id of ["<s>", 0].
-func tokenPair(raw json.RawMessage) (int32, error) {
-	var pair []json.RawMessage
-	if err := json.Unmarshal(raw, &pair); err != nil || len(pair) != 2 {
-		return 0, fmt.Errorf("%.40s is not a token and its id", raw)
-	}
-	var id int32
-	if err := json.Unmarshal(pair[1], &id); err != nil {
-		return 0, err
-	}
-	return id, nil
 }

@@ -1,20 +1,42 @@
 package tokenizer
 
 import (
-	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 )
 
 // part is a piece of text on its way to the model.
 type part struct {
 	text  string
-	first bool // begins at byte 0 of the original text
+	first bool     // begins at byte 0 of the original text
+	from  []origin // of each byte of text; nil when nobody asks for offsets
 }
 
-// splitStep appends the parts that one pre-tokenizer makes of p.
-type splitStep func(dst []part, p part) []part
+// cut returns the bytes from start to end as a part.
+func (p part) cut(start, end int) part {
+	q := part{text: p.text[start:end], first: p.first && start == 0}
+	if p.from != nil {
+		q.from = p.from[start:end]
+		// As in Hugging Face it is the origin that counts: what a normalizer added
+		// in front has the origin of the first character, one that was stripped has
+		// taken the beginning with it.
+		q.first = start < end && q.from[0].start == 0
+	}
+	return q
+}
+
+// edited runs f on the part.
+func (p part) edited(f edit) part {
+	if p.from == nil {
+		p.text = f.text(p.text)
+	} else {
+		p.text, p.from = f.aligned(p.text, p.from)
+	}
+	return p
+}
+
+// A splitStep emits the parts that one pre-tokenizer makes of p, none of them empty.
+type splitStep func(p part, emit func(part))
 
 // span is a piece of a text: a match of a pattern, or what lies between two.
 type span struct {
@@ -28,13 +50,51 @@ const maxAdders = 3
 
 // splitChain is the pre-tokenizers of a file while they are read.
 type splitChain struct {
-	steps     []splitStep
-	byteLevel bool // a ByteLevel step was seen: symbols are bytes
+	steps []splitStep
+	// bytes: what comes after ByteLevel only cuts, and the model is one whose
+	// symbols can be bytes. Then no text is spelled with the byte table.
+	bytes     bool
+	byteLevel bool // a ByteLevel step was seen
 	adders    int
+	asksFirst bool // some step asks whether a part begins the text
+	origins   bool // and only the origins of its bytes tell
+}
+
+// buildSplits reads the pre-tokenizers. bytes asks for raw bytes after ByteLevel; the
+// chain's bytes tells whether they come.
+func buildSplits(n *component, bytes bool) (*splitChain, error) {
+	c := &splitChain{bytes: bytes && cutsAfterBytes(n, new(bool))}
+	if err := c.build(n); err != nil {
+		return nil, err
+	}
+	c.bytes = c.bytes && c.byteLevel
+	return c, nil
+}
+
+// cutsAfterBytes tells whether all that comes after a first ByteLevel only cuts.
+func cutsAfterBytes(n *component, seen *bool) bool {
+	if n == nil {
+		return true
+	}
+	for i := range n.Pretokenizers {
+		if !cutsAfterBytes(&n.Pretokenizers[i], seen) {
+			return false
+		}
+	}
+	switch n.Type {
+	case "Metaspace":
+		return !*seen
+	case "ByteLevel":
+		if *seen {
+			return false
+		}
+		*seen = true
+	}
+	return true
 }
 
 func (c *splitChain) add(step splitStep) {
-	if c.byteLevel {
+	if c.byteLevel && c.bytes {
 		step = onByteLevelText(step)
 	}
 	c.steps = append(c.steps, step)
@@ -43,16 +103,36 @@ func (c *splitChain) add(step splitStep) {
 // onByteLevelText runs a step on the text that ByteLevel makes of bytes, which is
 // what the steps after it see in Hugging Face's pipeline, and maps the parts back.
 func onByteLevelText(step splitStep) splitStep {
-	return func(dst []part, p part) []part {
-		n := len(dst)
-		p.text = byteLevelText(p.text)
-		dst = step(dst, p)
-		for i := n; i < len(dst); i++ {
-			raw, _ := byteLevelBytes([]byte(dst[i].text))
-			dst[i].text = string(raw)
-		}
-		return dst
+	return func(p part, emit func(part)) {
+		step(p.spelled(), func(q part) {
+			if q.from != nil {
+				from := make([]origin, 0, len(q.text))
+				for j := range q.text { // one origin for each character
+					from = append(from, q.from[j])
+				}
+				q.from = from
+			}
+			raw, _ := byteLevelBytes([]byte(q.text))
+			q.text = string(raw)
+			emit(q)
+		})
 	}
+}
+
+// spelled is the part with its bytes spelled by the byte table.
+func (p part) spelled() part {
+	if p.from != nil {
+		from := make([]origin, 0, 2*len(p.from))
+		for i, o := range p.from {
+			from = append(from, o)
+			if byteRune[p.text[i]] >= 0x80 { // all of the table is at most two bytes long
+				from = append(from, o)
+			}
+		}
+		p.from = from
+	}
+	p.text = byteLevelText(p.text)
+	return p
 }
 
 func (c *splitChain) build(n *component) error {
@@ -78,134 +158,6 @@ func (c *splitChain) build(n *component) error {
 		return fmt.Errorf("more than %d pre_tokenizers add a prefix", maxAdders)
 	}
 	return nil
-}
-
-// preTokenizers are the types of pre-tokenizer we have.
-var preTokenizers = map[string]func(*splitChain, *component) error{
-	"ByteLevel": func(c *splitChain, n *component) error {
-		if c.byteLevel {
-			return errors.New("twice in one tokenizer is not supported")
-		}
-		if n.AddPrefixSpace != nil && *n.AddPrefixSpace {
-			c.adders++
-			c.add(func(dst []part, p part) []part {
-				if !strings.HasPrefix(p.text, " ") {
-					p.text = " " + p.text
-				}
-				return append(dst, p)
-			})
-		}
-		if n.UseRegex == nil || *n.UseRegex {
-			c.add(scanStep(scanGPT2))
-		}
-		c.byteLevel = true
-		return nil
-	},
-	"Metaspace": func(c *splitChain, n *component) error {
-		if c.byteLevel {
-			return errors.New("after ByteLevel is not supported")
-		}
-		mark, err := n.spaceMark()
-		if err != nil {
-			return err
-		}
-		scheme, split := n.prependScheme(), n.Split == nil || *n.Split
-		if scheme != "never" {
-			c.adders++
-		}
-		c.add(func(dst []part, p part) []part {
-			p.text = strings.ReplaceAll(p.text, " ", mark)
-			if (scheme == "always" || scheme == "first" && p.first) && !strings.HasPrefix(p.text, mark) {
-				p.text = mark + p.text
-			}
-			if !split {
-				return append(dst, p)
-			}
-			return mergedWithNext(dst, p, findString(p.text, mark))
-		})
-		return nil
-	},
-	"Split": func(c *splitChain, n *component) error {
-		emit, ok := behaviors[n.Behavior]
-		if !ok {
-			return fmt.Errorf("behavior %q is not supported", n.Behavior)
-		}
-		find, err := n.finder()
-		if err != nil {
-			return err
-		}
-		if n.Pattern.Regex != nil && (n.Behavior == "Isolated" || n.Behavior == "Removed" && n.Invert) {
-			if scan, ok := scanners[*n.Pattern.Regex]; ok {
-				c.add(scanStep(scan))
-				return nil
-			}
-		}
-		invert := n.Invert
-		c.add(func(dst []part, p part) []part {
-			spans := find(p.text)
-			for i := range spans {
-				spans[i].match = spans[i].match != invert
-			}
-			return emit(dst, p, spans)
-		})
-		return nil
-	},
-	"Digits": func(c *splitChain, n *component) error {
-		emit := contiguous
-		if n.IndividualDigits {
-			emit = isolated
-		}
-		c.add(func(dst []part, p part) []part {
-			return emit(dst, p, findClass(p.text, func(r rune) bool { return class(r)&classNumber != 0 }))
-		})
-		return nil
-	},
-	"Punctuation": func(c *splitChain, n *component) error {
-		emit, ok := behaviors[n.Behavior]
-		if n.Behavior == "" {
-			emit, ok = isolated, true
-		}
-		if !ok {
-			return fmt.Errorf("behavior %q is not supported", n.Behavior)
-		}
-		c.add(func(dst []part, p part) []part { return emit(dst, p, findClass(p.text, isPunctuation)) })
-		return nil
-	},
-}
-
-// isPunctuation is Rust's: all ASCII symbols, and \p{P}.
-func isPunctuation(r rune) bool {
-	if r < utf8.RuneSelf {
-		return r >= 33 && r <= 47 || r >= 58 && r <= 64 || r >= 91 && r <= 96 || r >= 123 && r <= 126
-	}
-	return class(r)&classPunct != 0
-}
-
-func scanStep(scan scanner) splitStep {
-	return func(dst []part, p part) []part {
-		for i := 0; i < len(p.text); {
-			end := scan(p.text, i)
-			dst = append(dst, part{p.text[i:end], p.first && i == 0})
-			i = end
-		}
-		return dst
-	}
-}
-
-// finder returns what finds the spans of a Split's pattern.
-func (n *component) finder() (func(string) []span, error) {
-	switch {
-	case n.Pattern.String != nil:
-		pattern := *n.Pattern.String
-		return func(s string) []span { return findString(s, pattern) }, nil
-	case n.Pattern.Regex != nil:
-		re, err := compilePattern(*n.Pattern.Regex)
-		if err != nil {
-			return nil, err
-		}
-		return func(s string) []span { return findPattern(s, re) }, nil
-	}
-	return nil, errors.New("no pattern")
 }
 
 // coverSpans fills the gaps between matches, which are [start, end) in order.
@@ -251,8 +203,11 @@ func findClass(s string, is func(rune) bool) []span {
 	return coverSpans(s, matches)
 }
 
-// behaviors are what becomes of the matches: the names of tokenizer.json.
-var behaviors = map[string]func([]part, part, []span) []part{
+// A behavior is what becomes of the matches.
+type behavior func(p part, spans []span, emit func(part))
+
+// behaviors have the names of tokenizer.json.
+var behaviors = map[string]behavior{
 	"Isolated":           isolated,
 	"Removed":            removed,
 	"Contiguous":         contiguous,
@@ -260,56 +215,63 @@ var behaviors = map[string]func([]part, part, []span) []part{
 	"MergedWithNext":     mergedWithNext,
 }
 
-func (p part) cut(dst []part, start, end int) []part {
-	if end <= start {
-		return dst
+// behavior is the behavior of a file, and otherwise, where the file need not say.
+func (n *component) behavior(otherwise behavior) (behavior, error) {
+	if n.Behavior == "" && otherwise != nil {
+		return otherwise, nil
 	}
-	return append(dst, part{p.text[start:end], p.first && start == 0})
+	if b, ok := behaviors[n.Behavior]; ok {
+		return b, nil
+	}
+	return nil, fmt.Errorf("behavior %q is not supported", n.Behavior)
 }
 
-func isolated(dst []part, p part, spans []span) []part {
+// emitCut emits the bytes from start to end, if there are any.
+func (p part) emitCut(start, end int, emit func(part)) {
+	if end > start {
+		emit(p.cut(start, end))
+	}
+}
+
+func isolated(p part, spans []span, emit func(part)) {
 	for _, x := range spans {
-		dst = p.cut(dst, x.start, x.end)
+		p.emitCut(x.start, x.end, emit)
 	}
-	return dst
 }
 
-func removed(dst []part, p part, spans []span) []part {
+func removed(p part, spans []span, emit func(part)) {
 	for _, x := range spans {
 		if !x.match {
-			dst = p.cut(dst, x.start, x.end)
+			p.emitCut(x.start, x.end, emit)
 		}
 	}
-	return dst
 }
 
-func contiguous(dst []part, p part, spans []span) []part {
+func contiguous(p part, spans []span, emit func(part)) {
 	for i := 0; i < len(spans); {
 		j := i + 1
 		for j < len(spans) && spans[j].match == spans[i].match {
 			j++
 		}
-		dst = p.cut(dst, spans[i].start, spans[j-1].end)
+		p.emitCut(spans[i].start, spans[j-1].end, emit)
 		i = j
 	}
-	return dst
 }
 
-func mergedWithPrevious(dst []part, p part, spans []span) []part {
-	var merged []span
-	previous := false
-	for _, x := range spans {
-		if x.match && !previous && len(merged) > 0 {
-			merged[len(merged)-1].end = x.end
-		} else {
-			merged = append(merged, x)
+func mergedWithPrevious(p part, spans []span, emit func(part)) {
+	for i := 0; i < len(spans); {
+		start, end := spans[i].start, spans[i].end
+		// A match joins the piece before it unless that is a match as well.
+		if i+1 < len(spans) && !spans[i].match && spans[i+1].match {
+			i++
+			end = spans[i].end
 		}
-		previous = x.match
+		p.emitCut(start, end, emit)
+		i++
 	}
-	return isolated(dst, p, merged)
 }
 
-func mergedWithNext(dst []part, p part, spans []span) []part {
+func mergedWithNext(p part, spans []span, emit func(part)) {
 	for i := 0; i < len(spans); i++ {
 		x := spans[i]
 		// A match joins the piece after it unless that is a match as well.
@@ -317,7 +279,6 @@ func mergedWithNext(dst []part, p part, spans []span) []part {
 			i++
 			x.end = spans[i].end
 		}
-		dst = p.cut(dst, x.start, x.end)
+		p.emitCut(x.start, x.end, emit)
 	}
-	return dst
 }

@@ -8,7 +8,7 @@ import "strings"
 type Stream struct {
 	t           *Tokenizer
 	skipSpecial bool
-	held        []byte // byteOnly: the bytes of an unfinished character
+	held        []byte // Tokenizer.bytes: the bytes of an unfinished character
 
 	next    func(string)
 	flushes []func() // in the order of the decoders
@@ -24,7 +24,7 @@ func (t *Tokenizer) Stream(skipSpecial bool) *Stream {
 
 // start builds the chain of decoders, which hold the state of one text.
 func (s *Stream) start() {
-	if s.t.byteOnly {
+	if s.t.bytes != nil {
 		return
 	}
 	s.next, s.flushes = func(text string) { s.out.WriteString(text) }, nil
@@ -43,7 +43,7 @@ func (s *Stream) start() {
 
 // Next returns the text that id adds, "" while a character is unfinished.
 func (s *Stream) Next(id int32) string {
-	if s.t.byteOnly {
+	if s.t.bytes != nil {
 		s.held = s.t.appendBytes(s.held, id, s.skipSpecial)
 		var text string
 		text, s.held = completeText(s.held)
@@ -56,7 +56,7 @@ func (s *Stream) Next(id int32) string {
 // Flush returns what was held back, with U+FFFD for an unfinished character, and
 // makes the stream ready for another text.
 func (s *Stream) Flush() string {
-	if s.t.byteOnly {
+	if s.t.bytes != nil {
 		text := lossyUTF8(s.held)
 		s.held = s.held[:0]
 		return text

@@ -18,19 +18,25 @@ import (
 // Tokenizer is one checkpoint's tokenizer. It does not change after Load, and
 // its methods may be called from several goroutines.
 type Tokenizer struct {
-	model     *bpe
-	raw       matcher               // added tokens looked for in the text as it is
-	normed    matcher               // added tokens looked for after normalization
-	added     map[int32]*addedToken // every added token by id
-	addedID   map[string]int32      // and by content
-	normalize func(string) string   // nil: the text stays as it is
-	splits    []splitStep           // pre-tokenizers, in order
-	decoders  []decodeStep          // in order; empty: tokens joined by a space
-	byteOnly  bool                  // the only decoder is ByteLevel: the fast path
-	prefix    []int32               // what the post-processor puts before a text
-	suffix    []int32               // and after it
-	size      int                   // largest id + 1
-	hash      string                // SHA-256 of tokenizer.json, hex
+	model      model
+	bytes      *bpe                  // the model, when all text is bytes and the only decoder is ByteLevel: the fast path
+	raw        matcher               // added tokens looked for in the text as it is
+	normed     matcher               // added tokens looked for after normalization
+	added      map[int32]*addedToken // every added token by id
+	addedID    map[string]int32      // and by content
+	normalizer normalizer
+	splits     []splitStep // pre-tokenizers, in order
+	origins    bool        // a pre-tokenizer has to know where in the text a part comes from
+	processors []processStep
+	wraps      bool         // all that the post-processors do to the ids of a text is to put them between
+	prefix     []int32      // these
+	suffix     []int32      // and these
+	trims      bool         // a post-processor takes white space out of offsets
+	decoders   []decodeStep // in order; empty: tokens joined by a space
+	size       int          // largest id + 1
+	hash       string       // SHA-256 of tokenizer.json, hex
+	truncation Truncation
+	padding    Padding
 
 	specials     []namedToken // bos_token, eos_token, …: variables of the chat template
 	bos          int32
@@ -53,50 +59,65 @@ func (t *Tokenizer) Encode(text string, addSpecial bool) []int32 {
 
 // AppendEncode is Encode into a slice that the caller owns.
 func (t *Tokenizer) AppendEncode(dst []int32, text string, addSpecial bool) []int32 {
+	if !t.wraps {
+		tokens := []token{}
+		for _, id := range t.appendIDs(nil, text) {
+			tokens = append(tokens, token{Token: Token{ID: id}})
+		}
+		return append(dst, idsOf(t.process([][]token{tokens}, addSpecial, [2]string{}))...)
+	}
 	if addSpecial {
 		dst = append(dst, t.prefix...)
 	}
-	t.raw.each(text, func(p part, tok *addedToken) {
-		if tok != nil {
-			dst = append(dst, tok.ID)
-			return
-		}
-		if t.normalize != nil {
-			p.text = t.normalize(p.text)
-		}
-		atStart := p.first
-		t.normed.each(p.text, func(q part, tok *addedToken) {
-			q.first = q.first && atStart
-			if tok != nil {
-				dst = append(dst, tok.ID)
-				return
-			}
-			dst = t.appendPlain(dst, q)
-		})
-	})
+	dst = t.appendIDs(dst, text)
 	if addSpecial {
 		dst = append(dst, t.suffix...)
 	}
 	return dst
 }
 
-// appendPlain encodes normalized text that holds no added token.
-func (t *Tokenizer) appendPlain(dst []int32, p part) []int32 {
-	if p.text == "" {
-		return dst
-	}
-	parts := []part{p}
-	for _, step := range t.splits {
-		next := make([]part, 0, len(p.text)/4+len(parts))
-		for _, q := range parts {
-			next = step(next, q)
+// appendIDs appends the ids of text without post-processing.
+func (t *Tokenizer) appendIDs(dst []int32, text string) []int32 {
+	t.walk(text, t.origins, func(p part, tok *addedToken) {
+		if tok != nil {
+			dst = append(dst, tok.ID)
+		} else {
+			dst = t.model.appendIDs(dst, p.text)
 		}
-		parts = next
-	}
-	for _, q := range parts {
-		dst = t.model.encodeChunks(dst, q.text)
-	}
+	})
 	return dst
+}
+
+// walk calls f with the parts of text in order: each added token by itself, and
+// between them what goes to the model. origins asks for where their bytes come from.
+func (t *Tokenizer) walk(text string, origins bool, f func(p part, tok *addedToken)) {
+	split := func(p part) { f(p, nil) }
+	for i := len(t.splits) - 1; i >= 0; i-- {
+		step, emit := t.splits[i], split
+		split = func(p part) { step(p, emit) }
+	}
+	t.raw.each(text, func(start, end int, tok *addedToken) {
+		p := part{text: text[start:end], first: start == 0}
+		if origins {
+			p.from = identity(p.text, start)
+		}
+		if tok != nil {
+			f(p, tok)
+			return
+		}
+		if origins {
+			p.text, p.from = t.normalizer.aligned(p.text, p.from)
+		} else {
+			p.text = t.normalizer.text(p.text)
+		}
+		t.normed.each(p.text, func(start, end int, tok *addedToken) {
+			if q := p.cut(start, end); tok != nil {
+				f(q, tok)
+			} else {
+				split(q)
+			}
+		})
+	})
 }
 
 // Decode returns the text of ids; skipSpecial leaves special tokens out. Ids
@@ -104,7 +125,7 @@ func (t *Tokenizer) appendPlain(dst []int32, p part) []int32 {
 // U+FFFD, as in Hugging Face's tokenizers; the clean-up of spaces that some
 // versions of transformers add on top is not done.
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
-	if t.byteOnly {
+	if t.bytes != nil {
 		b := make([]byte, 0, 4*len(ids))
 		for _, id := range ids {
 			b = t.appendBytes(b, id, skipSpecial)
@@ -130,8 +151,8 @@ func (t *Tokenizer) appendBytes(b []byte, id int32, skipSpecial bool) []byte {
 		raw, _ := byteLevelBytes([]byte(tok.Content))
 		return append(b, raw...)
 	}
-	if id >= 0 && int(id) < len(t.model.tokens) {
-		b = append(b, t.model.tokens[id]...)
+	if id >= 0 && int(id) < len(t.bytes.tokens) {
+		b = append(b, t.bytes.tokens[id]...)
 	}
 	return b
 }

@@ -276,16 +276,16 @@ func TestLoadErrors(t *testing.T) {
 		want  string
 	}{
 		{"no file", nil, "tokenizer.json: no such file"},
-		{"only a model file", map[string]string{"tokenizer.model": "x"}, "only a tokenizer.model"},
+		{"only a model file", map[string]string{"tokenizer.model": "x"}, "tokenizer.model: is no tokenizer.json, no tiktoken file"},
 		{"not JSON", map[string]string{"tokenizer.json": "hello"}, "tokenizer.json: malformed JSON at byte 0"},
-		{"unigram", map[string]string{"tokenizer.json": `{"model":{"type":"Unigram","vocab":[]}}`}, `"Unigram" is not supported`},
+		{"unigram", map[string]string{"tokenizer.json": `{"model":{"type":"Unigram","vocab":[],"unk_id":3}}`}, `outside the vocabulary`},
 		{"no model", map[string]string{"tokenizer.json": `{}`}, "no model"},
 		{"cut off", map[string]string{"tokenizer.json": model[:40]}, "malformed JSON"},
 		{"huge id", map[string]string{"tokenizer.json": `{"model":{"type":"BPE","vocab":{"a":2000000000},"merges":[]}}`}, "id 2000000000"},
 		{"merge", map[string]string{"tokenizer.json": `{"model":{"type":"BPE","vocab":{"a":0},"merges":["a b"]}}`}, "merge 0"},
 		{"regexp", map[string]string{"tokenizer.json": `{"pre_tokenizer":{"type":"Split","behavior":"Isolated","pattern":{"Regex":"("}},` + model[1:]}, "regular expression"},
-		{"normalizer", map[string]string{"tokenizer.json": `{"normalizer":{"type":"Precompiled"},` + model[1:]}, `normalizer "Precompiled" is not supported`},
-		{"growth", map[string]string{"tokenizer.json": `{"normalizer":{"type":"Replace","pattern":{"String":"a"},"content":"` + strings.Repeat("a", 100) + `"},` + model[1:]}, "100 times longer"},
+		{"normalizer", map[string]string{"tokenizer.json": `{"normalizer":{"type":"Nonesuch"},` + model[1:]}, `normalizer "Nonesuch" is not supported`},
+		{"growth", map[string]string{"tokenizer.json": `{"normalizer":{"type":"Replace","pattern":{"String":"a"},"content":"` + strings.Repeat("a", 2000) + `"},` + model[1:]}, "2000 times longer"},
 		{"config", map[string]string{"tokenizer.json": model, "tokenizer_config.json": "{"}, "tokenizer_config.json"},
 		{"eos", map[string]string{"tokenizer.json": model, "config.json": `{"eos_token_id":"x"}`}, "config.json: token id x"},
 	} {

@@ -20,6 +20,8 @@ func buildModel(j *modelJSON, byteLevel bool) (*bpe, error) {
 		fuseUnknown:  j.FuseUnknown,
 		unknown:      -1,
 		words:        map[string][]int32{},
+		prefix:       or(j.Prefix, ""),
+		suffix:       or(j.Suffix, ""),
 	}
 	if err := m.readVocab(j.vocab); err != nil {
 		return nil, fmt.Errorf("model.vocab: %w", err)
@@ -34,7 +36,7 @@ func buildModel(j *modelJSON, byteLevel bool) (*bpe, error) {
 		m.indexRunes()
 		// Cutting a text is exact only if ▁ is a symbol of its own, and if no
 		// whole word is looked up first.
-		if m.symbol(spaceMark) >= 0 && !m.ignoreMerges {
+		if m.symbol(spaceMark) >= 0 && !m.ignoreMerges && !j.hasAffix() {
 			m.glued = map[rune]bool{}
 		}
 	}
@@ -152,7 +154,10 @@ func (m *bpe) readMerges(raw []byte) error {
 			ok = ok1 && ok2 // no text reaches tokens outside the byte table
 		}
 		if ok {
-			product = append(append(product[:0], a...), b...)
+			if len(b) < len(m.prefix) {
+				return fmt.Errorf("merge %d of %q and %q: the second does not begin with %q", rank, left, right, m.prefix)
+			}
+			product = append(append(product[:0], a...), b[len(m.prefix):]...)
 			ia, ok1 := m.vocab[string(a)]
 			ib, ok2 := m.vocab[string(b)]
 			ic, ok3 := m.vocab[string(product)]

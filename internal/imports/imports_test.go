@@ -16,7 +16,7 @@ const module = "github.com/litgpt-go/litgpt"
 // levels orders the packages: each may import those on lines above its own, never
 // on its own line or below. leaf packages import none of ours.
 var levels = []string{
-	"internal/ggml internal/ggml/cuda internal/safetensors internal/durable internal/settings internal/progress internal/sample internal/data internal/repl tokenizer/jinja",
+	"internal/ggml internal/ggml/cuda internal/safetensors internal/gguf internal/durable internal/settings internal/progress internal/sample internal/data internal/repl tokenizer/jinja",
 	"internal/tensor internal/cudatest tokenizer",
 	"internal/autograd internal/optim internal/nn",
 	"internal/kvcache internal/checkpoint",
