@@ -17,7 +17,7 @@ import (
 type Chat struct {
 	CheckpointDir string `yaml:"checkpoint_dir" arg:"0" help:"model or adapter directory"`
 	SysPrompt     string `yaml:"sys_prompt" help:"system prompt"`
-	PromptStyle   string `yaml:"prompt_style" help:"style to write prompts in; default is the model's own: its finetuning's, its chat template, by its name"`
+	PromptStyle   string `yaml:"prompt_style" help:"style to write prompts in; default is the model's own: its finetuning's, else its chat template, else LitGPT's for its name"`
 	Multiline     bool   `yaml:"multiline" help:"a prompt ends with a line that says !submit"`
 	Sampling      `yaml:",inline"`
 	Inference     `yaml:",inline"`
@@ -117,7 +117,7 @@ func (m *chatModel) encode(conversation []repl.Turn) ([]int32, error) {
 		if err != nil {
 			return nil, err
 		}
-		return tok.Encode(text, false), nil
+		return style.Encode(tok, text), nil
 	}
 	var ids []int32
 	system := ""
@@ -130,7 +130,11 @@ func (m *chatModel) encode(conversation []repl.Turn) ([]int32, error) {
 			if err != nil {
 				return nil, err
 			}
-			ids = append(ids, tok.Encode(text, style.AddsSpecial() && len(ids) == 0)...)
+			if len(ids) == 0 {
+				ids = style.Encode(tok, text)
+			} else {
+				ids = append(ids, tok.Encode(text, false)...)
+			}
 		default:
 			ids = append(ids, tok.Encode(t.Content, false)...)
 			if eos := tok.EOS(); len(eos) > 0 {

@@ -20,7 +20,6 @@ import (
 	"github.com/litgpt-go/litgpt/internal/train"
 	"github.com/litgpt-go/litgpt/lora"
 	"github.com/litgpt-go/litgpt/models"
-	"github.com/litgpt-go/litgpt/tokenizer"
 )
 
 // Finetune are the settings that both ways of finetuning share.
@@ -282,10 +281,11 @@ func (c Finetune) finish(ctx context.Context, s *session, l *loaded, declare dec
 	if c.Train.MaxSeqLength > 0 {
 		length = min(length, c.Train.MaxSeqLength)
 	}
-	style, err := trainingStyle(c.Data, tok)
+	chosen, err := l.trainingStyle(c.Data, tok)
 	if err != nil {
 		return err
 	}
+	style := chosen.style
 	if s.sets[0], s.sets[1], err = data.Open(ctx, c.Data, data.Options{Tokenizer: tok, Style: rendered{style, tok}, MaxSeqLength: length}); err != nil {
 		return err
 	}
@@ -341,7 +341,8 @@ func (c Finetune) finish(ctx context.Context, s *session, l *loaded, declare dec
 	for _, w := range weights {
 		n += w.Numel()
 	}
-	l.describe(s.out.Log(nil), s.dev, "trainable", n, "precision", prec.name, "samples", s.sets[0].Len(), "longest", s.sets[0].Longest(), "context", context)
+	chosen.warn(s.out.Log(nil))
+	l.describe(s.out.Log(nil), s.dev, "prompt_style", style.Name(), "style_from", chosen.why, "trainable", n, "precision", prec.name, "samples", s.sets[0].Len(), "longest", s.sets[0].Longest(), "context", context)
 	return s.loop(ctx, s.sets[0].Longest())
 }
 
@@ -367,28 +368,4 @@ func saveModel(d *durable.Dir, l *loaded, config []byte, params []*optim.Param, 
 		values = append(values, checkpoint.Value{Name: p.Name, DType: prec.saved, From: from})
 	}
 	return checkpoint.SaveWeights(d, l.layout(values), checkpoint.ShardSize)
-}
-
-// rendered adapts a prompt style to the data's interface.
-type rendered struct {
-	style tokenizer.PromptStyle
-	tok   *tokenizer.Tokenizer
-}
-
-func (r rendered) Render(prompt, input, system string) (string, bool, error) {
-	text, err := r.style.Render(r.tok, prompt, input, system)
-	return text, r.style.AddsSpecial(), err
-}
-
-// trainingStyle is the style that the data asks for.
-func trainingStyle(d data.Config, tok *tokenizer.Tokenizer) (tokenizer.PromptStyle, error) {
-	name := d.JSON.PromptStyle
-	if d.Class != "JSON" || name == "" {
-		name = "default"
-	}
-	style, err := tokenizer.StyleByName(name)
-	if err == nil && name == tokenizer.ChatTemplateStyle && tok.ChatTemplate() == "" {
-		err = fmt.Errorf("--data.prompt_style chat_template: the checkpoint has no chat template")
-	}
-	return style, err
 }

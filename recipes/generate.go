@@ -60,7 +60,7 @@ type Generate struct {
 	CheckpointDir string `yaml:"checkpoint_dir" arg:"0" help:"model or adapter directory"`
 	Prompt        string `yaml:"prompt" help:"what the model is asked; it is written in the model's prompt style"`
 	SysPrompt     string `yaml:"sys_prompt" help:"system prompt, for styles that have one"`
-	PromptStyle   string `yaml:"prompt_style" help:"style to write the prompt in; default is the model's own: its finetuning's, its chat template, by its name"`
+	PromptStyle   string `yaml:"prompt_style" help:"style to write the prompt in; default is the model's own: its finetuning's, else its chat template, else LitGPT's for its name"`
 	TokenIDs      string `yaml:"token_ids" help:"prompt as token ids, e.g. [1,2,3], taken as it is"`
 	JSON          bool   `yaml:"json" help:"print a JSON line per sample with prompt_ids, ids, text and finish_reason"`
 	NumSamples    int    `yaml:"num_samples" help:"continuations to generate"`
@@ -88,7 +88,7 @@ type talker struct {
 	cache  string // the setting kv_cache
 	dev    *tensor.Device
 	tok    *tokenizer.Tokenizer
-	style  tokenizer.PromptStyle
+	styleChoice
 	engine *generate.Engine
 }
 
@@ -117,12 +117,7 @@ func newTalker(dir, style string, c Inference) (t *talker, err error) {
 	if t.tok, err = l.tokenizer(); err != nil {
 		return t, err
 	}
-	if style != "" {
-		t.style, err = tokenizer.StyleByName(style)
-	} else {
-		t.style, err = l.style(t.tok)
-	}
-	if err != nil {
+	if t.styleChoice, err = l.chooseStyle(t.tok, style); err != nil {
 		return t, err
 	}
 	if t.dev, err = c.Spread.open(l.Dims().Layers); err != nil {
@@ -137,12 +132,13 @@ func newTalker(dir, style string, c Inference) (t *talker, err error) {
 // load loads the weights.
 func (t *talker) load(log *slog.Logger) error {
 	start := time.Now()
+	t.warn(log)
 	if err := t.loaded.load(t.dev, t.matrix, false); err != nil {
 		return err
 	}
 	cache := cacheType(t.cache, t.dtype)
 	t.engine = generate.New(t.dev, t.Model, cache)
-	t.describe(log, t.dev, "prompt_style", t.style.Name(), "kv_cache", cache.String(), "load_ms", time.Since(start).Milliseconds())
+	t.describe(log, t.dev, "prompt_style", t.style.Name(), "style_from", t.why, "kv_cache", cache.String(), "load_ms", time.Since(start).Milliseconds())
 	return nil
 }
 
@@ -209,11 +205,9 @@ func (c Generate) Run(ctx context.Context, stdout io.Writer, log *slog.Logger) e
 	}
 	defer t.close()
 	if ids == nil {
-		text, err := t.style.Render(t.tok, c.Prompt, "", c.SysPrompt)
-		if err != nil {
+		if ids, err = t.style.Prompt(t.tok, c.Prompt, "", c.SysPrompt); err != nil {
 			return err
 		}
-		ids = t.tok.Encode(text, t.style.AddsSpecial())
 	} else if err := checkIDs(ids, t.Dims().Vocab); err != nil {
 		return err
 	}

@@ -205,12 +205,17 @@ func (l *loaded) free() {
 	}
 }
 
+// tokenizerDir is the directory of the tokenizer: the adapter's if it has one, else the base's.
+func (l *loaded) tokenizerDir() string {
+	if exists(filepath.Join(l.dir, "tokenizer.json")) {
+		return l.dir
+	}
+	return l.base
+}
+
 // tokenizer loads the tokenizer of the directory, or of the base.
 func (l *loaded) tokenizer() (*tokenizer.Tokenizer, error) {
-	dir := l.dir
-	if !exists(filepath.Join(dir, "tokenizer.json")) {
-		dir = l.base
-	}
+	dir := l.tokenizerDir()
 	tok, err := tokenizer.Load(dir)
 	if err != nil {
 		return nil, err
@@ -219,20 +224,6 @@ func (l *loaded) tokenizer() (*tokenizer.Tokenizer, error) {
 		return nil, fmt.Errorf("%s: the tokenizer has %d ids, the model's embedding %d rows; they do not belong together", dir, tok.VocabSize(), v)
 	}
 	return tok, nil
-}
-
-// style is how prompts are written for this model: as it was finetuned here
-// (prompt_style.yaml), else by its own chat template, else by its name.
-func (l *loaded) style(tok *tokenizer.Tokenizer) (tokenizer.PromptStyle, error) {
-	for _, dir := range []string{l.dir, l.base} {
-		if s, ok, err := tokenizer.LoadStyle(dir); ok || err != nil {
-			return s, err
-		}
-	}
-	if tok.ChatTemplate() != "" {
-		return tokenizer.StyleByName(tokenizer.ChatTemplateStyle)
-	}
-	return tokenizer.StyleForModel(filepath.Base(l.base)), nil
 }
 
 // describe logs the one header line: what runs on what.

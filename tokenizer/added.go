@@ -109,7 +109,7 @@ func (m *matcher) each(s string, f func(start, end int, tok *addedToken)) {
 			}
 		}
 		if tok.StripLeft {
-			start = min(end, max(done, len(strings.TrimRightFunc(s[:start], unicode.IsSpace))))
+			start = max(done, len(strings.TrimRightFunc(s[:start], unicode.IsSpace)))
 		}
 		if tok.StripRight {
 			end = len(s) - len(strings.TrimLeftFunc(s[end:], unicode.IsSpace))
@@ -117,8 +117,10 @@ func (m *matcher) each(s string, f func(start, end int, tok *addedToken)) {
 		if start > done {
 			f(done, start, nil)
 		}
-		f(start, end, tok)
-		done = end
+		if start < end {
+			f(start, end, tok)
+		}
+		done = max(done, end)
 	}
 	if done < len(s) {
 		f(done, len(s), nil)

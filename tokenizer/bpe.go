@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"strings"
 	"sync"
 	"unicode/utf8"
 )
@@ -10,8 +9,7 @@ import (
 // (byte-level) or per character, and the pair of the lowest rank is merged until
 // no pair of neighbours is in the table.
 type bpe struct {
-	tokens   []string         // by id; byte-level: raw bytes. "" where no token has the id
-	vocab    map[string]int32 // the inverse of tokens
+	vocab    *vocabulary      // byte-level: tokens are raw bytes
 	literals map[string]int32 // byte-level: tokens spelled outside the byte table, which no text reaches
 	merges   *mergeTable
 
@@ -21,25 +19,20 @@ type bpe struct {
 	fuseUnknown  bool
 	unknown      int32 // -1: characters outside the vocabulary are dropped
 
+	byteID [256]int32 // byte-level: token of one byte; otherwise token <0x..>; -1 none
+	runes  runeIDs    // otherwise: token of one character
+
+	// joins holds the characters that some merge brings together. Between any other
+	// two a text may be cut without changing its ids, so that vocabularies without
+	// a pre-tokenizer find their words in the cache. nil: never cut.
+	joins     *charPairs
+	spellsAll bool // every character is in the vocabulary, as bytes if need be
+
 	prefix, suffix string // of a symbol that does not begin, or ends, a word; mostly ""
 
-	byteID  [256]int32 // byte-level: token of one byte; otherwise token <0x..>; -1 none
-	lowRune []int32    // token of a character below len, -1 none
-	runeID  map[rune]int32
-
-	// glued holds the characters x for which some merge makes a token that
-	// contains x+"▁". Between any other x and a ▁ a text may be cut without
-	// changing its ids, which keeps vocabularies without a pre-tokenizer fast.
-	// nil: never cut.
-	glued map[rune]bool
-
+	words   wordCache
 	scratch sync.Pool // *mergeScratch
-	mu      sync.RWMutex
-	words   map[string][]int32 // ids of short words seen before
 }
-
-// The word cache: words up to maxWord bytes, at most maxWords of them.
-const maxWord, maxWords = 64, 1 << 16
 
 // spaceMark stands for a space in SentencePiece vocabularies.
 const spaceMark = '▁'
@@ -54,18 +47,15 @@ func (m *bpe) id(token string) (int32, bool) {
 		}
 		token = string(raw)
 	}
-	id, ok := m.vocab[token]
-	return id, ok
+	id := m.vocab.id(token)
+	return max(id, 0), id >= 0
 }
 
 // token is the inverse of id.
 func (m *bpe) token(id int32) (string, bool) {
-	if id < 0 || int(id) >= len(m.tokens) || m.tokens[id] == "" {
-		return "", false
-	}
-	s := m.tokens[id]
-	if !m.byteLevel {
-		return s, true
+	s := m.vocab.token(id)
+	if s == "" || !m.byteLevel {
+		return s, s != ""
 	}
 	if lit, ok := m.literals[s]; ok && lit == id {
 		return s, true
@@ -73,115 +63,193 @@ func (m *bpe) token(id int32) (string, bool) {
 	return byteLevelText(s), true
 }
 
-// encodeChunks appends the ids of one pre-token, cut where no merge can cross.
-func (m *bpe) encodeChunks(dst []int32, w string) []int32 {
-	if m.glued == nil {
+// size implements model.
+func (m *bpe) size() int { return m.vocab.size() }
+
+// appendIDs implements model: w is cut where no merge can cross.
+func (m *bpe) appendIDs(dst []int32, w string) []int32 {
+	if m.joins == nil {
 		return m.encode(dst, w)
 	}
-	start, prev := 0, rune(-1)
-	for i, r := range w {
-		if r == spaceMark && prev >= 0 && prev != spaceMark && !m.glued[prev] {
-			dst = m.encode(dst, w[start:i])
+	start, last, prev := 0, 0, rune(-1) // last: where prev begins
+	for i := 0; i < len(w); {
+		r, n := decodeRune(w, i)
+		if i > 0 && !m.joins.has(prev, r) && (m.spellsAll || m.runes.get(prev) >= 0 && m.runes.get(r) >= 0) {
+			dst = m.encodeChunk(dst, w[start:i], start == last, prev)
 			start = i
 		}
-		prev = r
+		last, prev = i, r
+		i += n
 	}
-	return m.encode(dst, w[start:])
+	return m.encodeChunk(dst, w[start:], start == last, prev)
+}
+
+// encodeChunk is encode; with single, w is the character r.
+func (m *bpe) encodeChunk(dst []int32, w string, single bool, r rune) []int32 {
+	if single && (r != utf8.RuneError || len(w) > 1) {
+		if id := m.runes.get(r); id >= 0 {
+			return append(dst, id)
+		}
+	}
+	return m.encode(dst, w)
 }
 
 // encode appends the ids of w.
 func (m *bpe) encode(dst []int32, w string) []int32 {
-	if w == "" {
+	switch {
+	case w == "":
+		return dst
+	case len(w) > maxWord:
+		if m.ignoreMerges {
+			if id := m.vocab.id(w); id >= 0 {
+				return append(dst, id)
+			}
+		}
+		return m.merge(dst, w)
+	case len(w) == 1 && m.byteLevel && m.byteID[w[0]] >= 0:
+		return append(dst, m.byteID[w[0]])
+	}
+	key := newWordKey(w)
+	dst, ok := m.words.appendIDs(dst, &key)
+	if ok {
 		return dst
 	}
-	if m.ignoreMerges {
-		if id, ok := m.vocab[w]; ok {
-			return append(dst, id)
+	n := len(dst)
+	if id := int32(-1); m.ignoreMerges {
+		if id = m.vocab.id(w); id >= 0 {
+			dst = append(dst, id)
 		}
 	}
-	if len(w) > maxWord {
-		return m.merge(dst, w)
+	if len(dst) == n {
+		dst = m.merge(dst, w)
 	}
-	m.mu.RLock()
-	ids, ok := m.words[w]
-	m.mu.RUnlock()
-	if ok {
-		return append(dst, ids...)
-	}
-	n := len(dst)
-	dst = m.merge(dst, w)
-	ids = append([]int32(nil), dst[n:]...)
-	m.mu.Lock()
-	if len(m.words) < maxWords {
-		m.words[strings.Clone(w)] = ids
-	}
-	m.mu.Unlock()
+	m.words.put(&key, dst[n:])
 	return dst
 }
 
 // merge appends the ids of w without looking at the cache.
 func (m *bpe) merge(dst []int32, w string) []int32 {
-	k, _ := m.scratch.Get().(*mergeScratch)
-	if k == nil {
-		k = new(mergeScratch)
+	k := m.getScratch()
+	m.symbols(k, w)
+	k.row = m.merges.windows(k, k.row[:0], k.ids)
+	for i := range k.row {
+		dst = append(dst, k.row[i].id)
 	}
-	ids := m.symbols(k.ids[:0], w)
-	k.ids = ids
-	if len(ids) <= maxScan {
-		dst = m.merges.scan(k, dst, ids)
-	} else {
-		dst = m.merges.heap(k, dst, ids)
-	}
-	m.scratch.Put(k)
+	m.putScratch(k)
 	return dst
 }
 
-// symbols appends the first symbols of w. What the vocabulary lacks becomes the
-// unknown token (one for a run of them when fuseUnknown), or nothing without one.
-func (m *bpe) symbols(ids []int32, w string) []int32 {
-	if m.prefix+m.suffix != "" {
-		for _, s := range m.lengthSymbols(w) {
-			ids = append(ids, s.id)
-		}
-		return ids
+func (m *bpe) getScratch() *mergeScratch {
+	if k, _ := m.scratch.Get().(*mergeScratch); k != nil {
+		return k
 	}
-	unknown := false
-	flush := func() {
-		if unknown {
-			ids = append(ids, m.unknown)
-			unknown = false
+	return new(mergeScratch)
+}
+
+// maxScratch is the symbols of the longest text whose memory is kept for the next.
+const maxScratch = 1 << 16
+
+func (m *bpe) putScratch(k *mergeScratch) {
+	if cap(k.ids) <= maxScratch && cap(k.row) <= maxScratch && cap(k.next) <= maxScratch {
+		m.scratch.Put(k)
+	}
+}
+
+// appendPieces implements model. As in Hugging Face, what no symbol stands for
+// takes no place, so that what follows it moves forward, and each byte of byte
+// fallback is a byte of the text.
+func (m *bpe) appendPieces(dst []piece, w string) []piece {
+	if w == "" {
+		return dst
+	}
+	if m.ignoreMerges {
+		if id := m.vocab.id(w); id >= 0 {
+			return append(dst, piece{id, 0, len(w)})
 		}
 	}
+	k := m.getScratch()
+	m.symbols(k, w)
+	k.row = m.merges.windows(k, k.row[:0], k.ids)
+	symbol, at := 0, 0
+	for i, s := range k.row {
+		start := at
+		for n := length(k.row, i, len(k.ids)); n > 0; n-- {
+			at += int(k.lens[symbol])
+			symbol++
+		}
+		dst = append(dst, piece{s.id, start, at})
+	}
+	m.putScratch(k)
+	return dst
+}
+
+// symbols sets ids and lens of k to the first symbols of w and their bytes. What
+// the vocabulary lacks becomes the unknown token (one for a run of them when
+// fuseUnknown), or nothing without one.
+func (m *bpe) symbols(k *mergeScratch, w string) {
+	affixes := m.prefix != "" || m.suffix != ""
+	ids, lens := k.ids[:0], k.lens[:0]
+	if cap(ids) < len(w) {
+		ids, lens = make([]int32, 0, len(w)), make([]int32, 0, len(w))
+	}
+	unknown := int32(0) // bytes of an unknown token that is not yet in ids
 	for i := 0; i < len(w); {
 		id, n := int32(-1), 1
-		if m.byteLevel {
+		spelled := ""
+		if affixes {
+			n, spelled = m.affixed(w, i)
+			id = m.vocab.id(spelled)
+		} else if m.byteLevel {
 			id = m.byteID[w[i]]
 		} else {
 			var r rune
 			r, n = decodeRune(w, i)
 			if r != utf8.RuneError || n > 1 {
-				id = m.symbol(r)
+				id = m.runes.get(r)
 			}
+		}
+		if !affixes {
+			spelled = w[i : i+n]
 		}
 		switch {
 		case id >= 0:
-			flush()
-			ids = append(ids, id)
-		case m.hasBytes(w[i : i+n]):
+			if unknown > 0 {
+				ids, lens = append(ids, m.unknown), append(lens, unknown)
+				unknown = 0
+			}
+			ids, lens = append(ids, id), append(lens, int32(n))
+		case m.hasBytes(spelled):
 			// As in HF, bytes do not flush a pending unknown token.
-			for _, b := range []byte(w[i : i+n]) {
-				ids = append(ids, m.byteID[b])
+			for _, b := range []byte(spelled) {
+				ids, lens = append(ids, m.byteID[b]), append(lens, 1)
 			}
 		case m.unknown >= 0:
-			if !m.fuseUnknown {
-				flush()
+			if unknown > 0 && !m.fuseUnknown {
+				ids, lens = append(ids, m.unknown), append(lens, unknown)
+				unknown = 0
 			}
-			unknown = true
+			unknown += int32(n)
 		}
 		i += n
 	}
-	flush()
-	return ids
+	if unknown > 0 {
+		ids, lens = append(ids, m.unknown), append(lens, unknown)
+	}
+	k.ids, k.lens = ids, lens
+}
+
+// affixed returns the bytes of the first symbol at byte i of w, and its token: in
+// vocabularies with affixes symbols differ by their place in the word.
+func (m *bpe) affixed(w string, i int) (n int, token string) {
+	_, n = decodeRune(w, i)
+	token = w[i : i+n]
+	if i > 0 {
+		token = m.prefix + token
+	}
+	if i+n == len(w) {
+		token += m.suffix
+	}
+	return n, token
 }
 
 // hasBytes tells whether byte fallback can spell s.
@@ -195,17 +263,6 @@ func (m *bpe) hasBytes(s string) bool {
 		}
 	}
 	return true
-}
-
-// symbol returns the token of one character, -1 without one.
-func (m *bpe) symbol(r rune) int32 {
-	if int(r) < len(m.lowRune) {
-		return m.lowRune[r]
-	}
-	if id, ok := m.runeID[r]; ok {
-		return id
-	}
-	return -1
 }
 
 // byteToken returns the byte that a byte fallback token "<0xE2>" stands for.

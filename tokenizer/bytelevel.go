@@ -27,11 +27,17 @@ var byteRune, runeByte = func() (runes [256]rune, bytes [512]int16) {
 // byteLevelBytes returns the bytes a byte-level token stands for; ok is false,
 // and the token comes back as it is, when a character is outside the table.
 func byteLevelBytes(token []byte) (raw []byte, ok bool) {
-	raw = make([]byte, 0, len(token))
+	return appendByteLevel(make([]byte, 0, len(token)), token)
+}
+
+// appendByteLevel is byteLevelBytes that appends to dst; without ok it returns
+// dst with the token as it is.
+func appendByteLevel(dst, token []byte) (raw []byte, ok bool) {
+	raw = dst
 	for i := 0; i < len(token); {
 		r, n := utf8.DecodeRune(token[i:])
 		if r >= 512 || runeByte[r] < 0 {
-			return token, false
+			return append(dst, token...), false
 		}
 		raw = append(raw, byte(runeByte[r]))
 		i += n

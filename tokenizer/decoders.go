@@ -12,6 +12,12 @@ var decoders = map[string]func(*decodeChain, *component) (decodeStep, error){
 	"BPEDecoder":   bpeDecoder,
 	"ByteFallback": byteFallbackDecoder,
 	"ByteLevel": func(c *decodeChain, _ *component) (decodeStep, error) {
+		if c.fused { // all of the text is mapped, or nothing
+			return collectedStep(func(s string) string {
+				raw, _ := byteLevelBytes([]byte(s))
+				return lossyUTF8(raw)
+			}), nil
+		}
 		c.fused = true
 		return byteLevelStep, nil
 	},

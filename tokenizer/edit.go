@@ -30,6 +30,7 @@ func identity(s string, base int) []origin {
 type editor struct {
 	src     string
 	srcFrom []origin // nil: origins are not kept
+	base    int      // where in the text given src begins
 	at      int      // bytes of src that are done with
 	out     []byte
 	from    []origin
@@ -100,11 +101,8 @@ func (e *editor) added(n int) {
 	case e.srcFrom == nil:
 	case e.at > 0:
 		e.mark(n, e.srcFrom[e.at-1])
-	case len(e.srcFrom) > 0:
-		// Nothing is before them: they are an empty range where the text begins.
-		e.mark(n, origin{e.srcFrom[0].start, e.srcFrom[0].start})
-	default:
-		e.mark(n, origin{})
+	default: // nothing is before them
+		e.mark(n, origin{e.base, e.base})
 	}
 }
 
@@ -153,12 +151,13 @@ func (f edit) text(s string) string {
 	return string(e.out)
 }
 
-// aligned runs f on s, whose bytes come from from.
-func (f edit) aligned(s string, from []origin) (string, []origin) {
+// aligned runs f on s, which begins at base of the text given and whose bytes come
+// from from.
+func (f edit) aligned(s string, from []origin, base int) (string, []origin) {
 	if from == nil {
 		from = []origin{}
 	}
-	e := editor{src: s, srcFrom: from, out: make([]byte, 0, len(s)), from: make([]origin, 0, len(s))}
+	e := editor{src: s, srcFrom: from, base: base, out: make([]byte, 0, len(s)), from: make([]origin, 0, len(s))}
 	f(&e)
 	return string(e.out), e.from
 }

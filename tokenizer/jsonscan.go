@@ -1,8 +1,10 @@
 package tokenizer
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
+	"math/bits"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -17,12 +19,45 @@ type jsonScanner struct {
 	buf []byte // the string returned by str, when it held escapes
 }
 
+const (
+	eachByte    = 0x0101010101010101
+	eightSpaces = ' ' * eachByte
+)
+
+// unescaped returns how many bytes of b are before the first quote or backslash, or
+// the end: eight at a time (Mycroft's test for a zero byte).
+func unescaped(b []byte) int {
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		q, e := x^'"'*eachByte, x^'\\'*eachByte
+		if found := ((q-eachByte)&^q | (e-eachByte)&^e) & (0x80 * eachByte); found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for i < len(b) && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	return i
+}
+
 func (s *jsonScanner) malformed() error {
 	return fmt.Errorf("malformed JSON at byte %d", min(s.i, len(s.b)))
 }
 
 func (s *jsonScanner) space() {
+	if s.i < len(s.b) && s.b[s.i] <= ' ' {
+		s.spaces()
+	}
+}
+
+// spaces skips space that is there; indented files have much of it.
+func (s *jsonScanner) spaces() {
 	for s.i < len(s.b) {
+		if rest := s.b[s.i:]; len(rest) >= 8 && binary.LittleEndian.Uint64(rest) == eightSpaces {
+			s.i += 8
+			continue
+		}
 		switch s.b[s.i] {
 		case ' ', '\n', '\t', '\r':
 			s.i++
@@ -48,12 +83,9 @@ func (s *jsonScanner) str() ([]byte, error) {
 		return nil, s.malformed()
 	}
 	start := s.i
-	for s.i < len(s.b) && s.b[s.i] != '\\' {
-		if s.b[s.i] == '"' {
-			s.i++
-			return s.b[start : s.i-1], nil
-		}
+	if s.i += unescaped(s.b[s.i:]); s.i < len(s.b) && s.b[s.i] == '"' {
 		s.i++
+		return s.b[start : s.i-1], nil
 	}
 	s.buf = append(s.buf[:0], s.b[start:s.i]...)
 	for s.i < len(s.b) {
@@ -151,11 +183,9 @@ func (s *jsonScanner) skip() ([]byte, error) {
 		switch s.b[s.i] {
 		case '"':
 			s.i++
-			for s.i < len(s.b) && s.b[s.i] != '"' {
-				if s.b[s.i] == '\\' {
-					s.i++
-				}
-				s.i++
+			for s.i += unescaped(s.b[s.i:]); s.i < len(s.b) && s.b[s.i] == '\\'; {
+				s.i = min(s.i+2, len(s.b))
+				s.i += unescaped(s.b[s.i:])
 			}
 			if s.i >= len(s.b) {
 				return nil, s.malformed()
@@ -181,6 +211,8 @@ func (s *jsonScanner) skip() ([]byte, error) {
 				return s.b[start:s.i], nil
 			}
 			s.i++
+		case ' ':
+			s.spaces()
 		default:
 			s.i++
 		}

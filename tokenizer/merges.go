@@ -1,74 +1,93 @@
 package tokenizer
 
-import "math"
-
-// mergeTable maps a pair of ids to the rank of its merge and the id it makes: an
-// open-addressing hash table, because a Go map of 300,000 pairs takes three times
-// the memory and time.
-type mergeTable struct {
-	slots []mergeSlot // a power of two
-	mask  uint64
-}
-
-type mergeSlot struct {
-	pair uint64 // left id << 32 | right id; noPair: empty
-	rank uint32
-	id   int32
-}
-
-const (
-	noPair = math.MaxUint64
-	noRank = math.MaxUint32
+import (
+	"fmt"
+	"math"
+	"math/bits"
+	"math/rand/v2"
 )
 
-// newMergeTable makes room for n merges at half load.
-func newMergeTable(n int) *mergeTable {
-	size := 16
-	for size < n*2 {
-		size *= 2
-	}
-	t := &mergeTable{slots: make([]mergeSlot, size), mask: uint64(size - 1)}
-	for i := range t.slots {
-		t.slots[i].pair = noPair
-	}
-	return t
+// mergeTable maps a pair of ids to the rank of its merge and the id it makes: an
+// open-addressing hash table of one word a merge. Most pairs that are looked up
+// have none, so that what counts is how much of the table stays in the caches: a
+// Go map takes six times the memory and time.
+type mergeTable struct {
+	slots    []uint64 // a power of two; left id | right id | rank+1, 0: empty
+	products []int32  // by rank
+	idBits   uint
+	rankBits uint
+	shift    uint   // of a hash, leaves the index of a slot
+	factor   uint64 // of the hash: random, so that no file can be made to collide
 }
 
-func pairKey(a, b int32) uint64 { return uint64(uint32(a))<<32 | uint64(uint32(b)) }
+const noRank = math.MaxUint32
 
-// hashPair is Fibonacci hashing with the high bits folded in.
-func hashPair(k uint64) uint64 { k *= 0x9E3779B97F4A7C15; return k ^ k>>29 }
+// newMergeTable makes room for n merges of ids below size, at most 0.6 full.
+func newMergeTable(n, size int) (*mergeTable, error) {
+	t := &mergeTable{
+		products: make([]int32, n),
+		idBits:   uint(bits.Len(uint(size))),
+		rankBits: uint(bits.Len(uint(n))), // of n itself: rank+1 of the last
+		factor:   rand.Uint64() | 1,
+	}
+	if t.idBits*2+t.rankBits > 64 {
+		return nil, fmt.Errorf("%d merges of ids up to %d do not fit our table: want 2 bits(ids) + bits(merges) of at most 64, got %d",
+			n, size-1, t.idBits*2+t.rankBits)
+	}
+	log := uint(4)
+	for n*5 > 3<<log {
+		log++
+	}
+	t.slots, t.shift = make([]uint64, 1<<log), 64-log
+	return t, nil
+}
 
-// put adds a merge; the last one of a pair counts. There must be room.
+func (t *mergeTable) key(a, b int32) uint64 { return uint64(a)<<t.idBits | uint64(b) }
+
+// hash is multiply-shift hashing (Dietzfelbinger et al., 1997).
+func (t *mergeTable) hash(k uint64) uint64 { return k * t.factor >> (t.shift & 63) }
+
+// put adds the merge of a rank; the last one of a pair counts. There must be room.
 func (t *mergeTable) put(a, b int32, rank uint32, id int32) {
-	k := pairKey(a, b)
-	for h := hashPair(k) & t.mask; ; h = (h + 1) & t.mask {
-		if t.slots[h].pair == noPair || t.slots[h].pair == k {
-			t.slots[h] = mergeSlot{k, rank, id}
+	k := t.key(a, b)
+	mask := uint64(len(t.slots) - 1)
+	t.products[rank] = id
+	for h := t.hash(k); ; h = (h + 1) & mask {
+		if s := t.slots[h]; s == 0 || s>>t.rankBits == k {
+			t.slots[h] = k<<t.rankBits | uint64(rank+1)
 			return
 		}
 	}
 }
 
-// get returns noRank for a pair that no merge joins.
-func (t *mergeTable) get(a, b int32) (rank uint32, id int32) {
-	k := pairKey(a, b)
-	for h := hashPair(k) & t.mask; ; h = (h + 1) & t.mask {
-		s := &t.slots[h]
-		if s.pair == k {
-			return s.rank, s.id
+// rank returns noRank for a pair that no merge joins.
+func (t *mergeTable) rank(a, b int32) uint32 {
+	k := uint64(a)<<(t.idBits&63) | uint64(b)
+	slots, rankBits := t.slots, t.rankBits&63
+	for h := int(k * t.factor >> (t.shift & 63)); ; h++ {
+		s := slots[h&(len(slots)-1)]
+		if s>>rankBits == k {
+			return uint32(s&(1<<rankBits-1)) - 1 // an empty slot: 0 - 1 is noRank
 		}
-		if s.pair == noPair {
-			return noRank, -1
+		if s == 0 {
+			return noRank
 		}
 	}
 }
 
+// A symbol is a token on its way: its id, the first symbol of the text that it
+// is made of, and the rank of the pair that it forms with the next.
+type symbol struct {
+	id, at int32
+	rank   uint32
+}
+
 // mergeScratch is the memory of one merge, kept for the next.
 type mergeScratch struct {
-	ids, into  []int32  // into: what the pair at a position becomes
-	rank       []uint32 // of the pair at a position
-	prev, next []int32
+	ids        []int32 // the first symbols of a text
+	lens       []int32 // and their bytes
+	row, next  []symbol
+	prev, succ []int32
 	queue      []uint64
 }
 
@@ -76,55 +95,55 @@ type mergeScratch struct {
 // is faster than a heap (measured on English words).
 const maxScan = 48
 
-// scan merges the lowest rank first, the leftmost of equal ones, by looking at all.
-func (t *mergeTable) scan(k *mergeScratch, dst, ids []int32) []int32 {
-	rank, into := k.rank[:0], k.into[:0]
-	for i := 0; i+1 < len(ids); i++ {
-		r, id := t.get(ids[i], ids[i+1])
-		rank, into = append(rank, r), append(into, id)
+// merge appends to syms what becomes of ids: the lowest rank is merged first, the
+// leftmost of equal ones. With k for memory.
+func (t *mergeTable) merge(k *mergeScratch, syms []symbol, ids []int32) []symbol {
+	for i, id := range ids {
+		rank := uint32(noRank)
+		if i+1 < len(ids) {
+			rank = t.rank(id, ids[i+1])
+		}
+		syms = append(syms, symbol{id, int32(i), rank})
 	}
-	for len(rank) > 0 {
-		best, at := uint32(noRank), -1
-		for i, r := range rank {
-			if r < best {
+	if len(ids) > maxScan {
+		return t.heap(k, syms)
+	}
+	for {
+		best, at := uint32(noRank), 0
+		for i := range syms {
+			if r := syms[i].rank; r < best {
 				best, at = r, i
 			}
 		}
-		if at < 0 {
-			break
+		if best == noRank {
+			return syms
 		}
-		ids[at] = into[at]
-		ids = append(ids[:at+1], ids[at+2:]...)
-		rank = append(rank[:at], rank[at+1:]...)
-		into = append(into[:at], into[at+1:]...)
+		syms[at].id = t.products[best]
+		copy(syms[at+1:], syms[at+2:])
+		syms = syms[:len(syms)-1]
+		if at+1 < len(syms) {
+			syms[at].rank = t.rank(syms[at].id, syms[at+1].id)
+		} else {
+			syms[at].rank = noRank
+		}
 		if at > 0 {
-			rank[at-1], into[at-1] = t.get(ids[at-1], ids[at])
-		}
-		if at < len(rank) {
-			rank[at], into[at] = t.get(ids[at], ids[at+1])
+			syms[at-1].rank = t.rank(syms[at-1].id, syms[at].id)
 		}
 	}
-	k.rank, k.into = rank[:0], into[:0]
-	return append(dst, ids...)
 }
 
-// heap does the same with a heap of rank<<32|position over a linked list, for
-// long texts: O(n log n). Entries whose pair has changed since are passed over.
-func (t *mergeTable) heap(k *mergeScratch, dst, ids []int32) []int32 {
-	n := len(ids)
-	if cap(k.prev) < n || cap(k.rank) < n || cap(k.into) < n {
-		k.prev, k.next = make([]int32, n), make([]int32, n)
-		k.rank, k.into = make([]uint32, n), make([]int32, n)
+// heap does the same with a heap of rank<<32|position over a linked list:
+// O(n log n). Entries whose pair has changed since are passed over.
+func (t *mergeTable) heap(k *mergeScratch, syms []symbol) []symbol {
+	n := len(syms)
+	if cap(k.prev) < n {
+		k.prev, k.succ = make([]int32, n), make([]int32, n)
 	}
-	prev, next, rank, into := k.prev[:n], k.next[:n], k.rank[:n], k.into[:n]
-	q := k.queue[:0]
-	for i := range ids {
-		prev[i], next[i], rank[i] = int32(i-1), int32(i+1), noRank
-		if i+1 < n {
-			rank[i], into[i] = t.get(ids[i], ids[i+1])
-			if rank[i] != noRank {
-				q = append(q, uint64(rank[i])<<32|uint64(i))
-			}
+	prev, next, q := k.prev[:n], k.succ[:n], k.queue[:0]
+	for i := range syms {
+		prev[i], next[i] = int32(i-1), int32(i+1)
+		if r := syms[i].rank; r != noRank {
+			q = append(q, uint64(r)<<32|uint64(i))
 		}
 	}
 	for i := len(q)/2 - 1; i >= 0; i-- {
@@ -138,33 +157,36 @@ func (t *mergeTable) heap(k *mergeScratch, dst, ids []int32) []int32 {
 			siftDown(q, 0)
 		}
 		i := int32(uint32(top))
-		if ids[i] < 0 || rank[i] != uint32(top>>32) {
+		s := &syms[i]
+		if s.id < 0 || s.rank != uint32(top>>32) {
 			continue
 		}
 		j := next[i]
 		after := next[j]
-		ids[i], ids[j] = into[i], -1
-		rank[i], rank[j] = noRank, noRank
+		s.id, s.rank = t.products[s.rank], noRank
+		syms[j].id = -1
 		next[i] = after
 		if int(after) < n {
 			prev[after] = i
-			if rank[i], into[i] = t.get(ids[i], ids[after]); rank[i] != noRank {
-				q = push(q, uint64(rank[i])<<32|uint64(i))
+			if s.rank = t.rank(s.id, syms[after].id); s.rank != noRank {
+				q = push(q, uint64(s.rank)<<32|uint64(i))
 			}
 		}
 		if p := prev[i]; p >= 0 {
-			if rank[p], into[p] = t.get(ids[p], ids[i]); rank[p] != noRank {
-				q = push(q, uint64(rank[p])<<32|uint64(p))
+			if syms[p].rank = t.rank(syms[p].id, s.id); syms[p].rank != noRank {
+				q = push(q, uint64(syms[p].rank)<<32|uint64(p))
 			}
 		}
 	}
-	for _, id := range ids {
-		if id >= 0 {
-			dst = append(dst, id)
+	k.queue = q[:0]
+	left := 0
+	for _, s := range syms {
+		if s.id >= 0 {
+			syms[left] = s
+			left++
 		}
 	}
-	k.queue = q[:0]
-	return dst
+	return syms[:left]
 }
 
 func push(q []uint64, v uint64) []uint64 {

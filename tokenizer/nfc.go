@@ -34,7 +34,7 @@ func form(compat, compose bool) textStep {
 	if compat {
 		tables, growth = norm.NFKD, 11
 	}
-	return textStep{growth: growth, edit: func(e *editor) {
+	return textStep{growth: growth, form: true, edit: func(e *editor) {
 		// What is normal in a later Unicode is normal in an earlier one as well.
 		if f.IsNormalString(e.src) {
 			e.copy(len(e.src))

@@ -25,6 +25,7 @@ type textStep struct {
 	edit   edit
 	apply  func(string) string // the same without origins, faster; nil: edit is run
 	growth float64             // how many times longer it can make a text
+	form   bool                // is a Unicode normal form
 }
 
 func (s textStep) text(x string) string {
@@ -45,10 +46,11 @@ func (n normalizer) text(s string) string {
 	return s
 }
 
-// aligned normalizes s, whose bytes come from from.
-func (n normalizer) aligned(s string, from []origin) (string, []origin) {
+// aligned normalizes s, which begins at base of the text given and whose bytes come
+// from from.
+func (n normalizer) aligned(s string, from []origin, base int) (string, []origin) {
 	for _, step := range n {
-		s, from = step.edit.aligned(s, from)
+		s, from = step.edit.aligned(s, from, base)
 	}
 	return s, from
 }
@@ -58,9 +60,16 @@ func buildNormalizer(c *component) (normalizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	growth := 1.0
+	growth, last := 1.0, 0.0
 	for _, s := range steps {
-		growth *= s.growth
+		if last > 0 && s.form { // what is normal already does not grow again
+			growth *= max(1, s.growth/last)
+		} else {
+			growth *= s.growth
+		}
+		if last = 0; s.form {
+			last = s.growth
+		}
 	}
 	if growth > maxGrowth {
 		return nil, fmt.Errorf("the normalizers make a text up to %.0f times longer, more than %d", growth, maxGrowth)
@@ -98,8 +107,12 @@ func compilePattern(pattern string) (*regexp2.Regexp, error) {
 	if len(pattern) > maxPattern {
 		return nil, fmt.Errorf("regular expression of %d bytes, more than %d", len(pattern), maxPattern)
 	}
+	translated, err := fromOniguruma(pattern)
+	if err != nil {
+		return nil, fmt.Errorf("regular expression: %w", err)
+	}
 	// In Oniguruma ^ and $ are always the ends of a line.
-	re, err := regexp2.Compile(pattern, regexp2.Multiline)
+	re, err := regexp2.Compile(translated, regexp2.Multiline)
 	if err != nil {
 		return nil, fmt.Errorf("regular expression: %w", err)
 	}

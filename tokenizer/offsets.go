@@ -1,5 +1,7 @@
 package tokenizer
 
+import "unicode/utf8"
+
 // Token is one id of an encoding with where it comes from. Start and End are byte
 // offsets in the text given (in its own text for a pair), always at the bounds of
 // characters: tokens that are parts of one character all have its range. Both are 0
@@ -50,11 +52,12 @@ func (t *Tokenizer) tokens(text string) []token {
 			return
 		}
 		pieces = t.model.appendPieces(pieces[:0], p.text)
+		if m, ok := t.model.(*bpe); ok && m.byteLevel {
+			t.closeGaps(pieces, p.text)
+		}
 		for _, x := range pieces {
 			tk := token{Token: Token{ID: x.id}}
-			tk.Start, tk.End = p.origin(x.start, x.end)
-			tk.Start = min(tk.Start, len(text))
-			tk.End = max(tk.Start, min(tk.End, len(text)))
+			tk.Start, tk.End = p.origin(text, x.start, x.end)
 			if t.trims {
 				tk.countSpaces(t.spelling(x, p.text))
 			}
@@ -64,16 +67,63 @@ func (t *Tokenizer) tokens(text string) []token {
 	return out
 }
 
-// origin returns where the bytes from start to end of a part come from.
-func (p part) origin(start, end int) (int, int) {
+// closeGaps gives the pieces of a byte-level vocabulary that lacks bytes the ranges
+// of Hugging Face's tokenizers, which count what the model gave from the front of
+// the word, in the spelling of the byte table, as if nothing were missing.
+func (t *Tokenizer) closeGaps(pieces []piece, w string) {
+	total := 0
+	for _, x := range pieces {
+		total += x.end - x.start
+	}
+	if total == len(w) {
+		return
+	}
+	var at []int // the byte of w for each byte of its spelling
+	for i := range len(w) {
+		at = append(at, i)
+		if byteRune[w[i]] >= utf8.RuneSelf {
+			at = append(at, i)
+		}
+	}
+	pos := 0
+	for i := range pieces {
+		s, _ := t.model.token(pieces[i].id)
+		start, end := pos, pos+len(s)
+		if pos = end; s != "" && end <= len(at) {
+			pieces[i].start, pieces[i].end = at[start], at[end-1]+1
+		}
+	}
+}
+
+// origin returns where in text the bytes from start to end of a part come from.
+func (p part) origin(text string, start, end int) (int, int) {
 	switch {
 	case start == end && len(p.from) > 0:
-		return p.from[0].start + start, p.from[0].start + end
-	case start < 0 || start >= end || end > len(p.from):
-		// A piece of what is not in the text (see piece): as it is, like HF.
-		return start, end
+		start += p.from[0].start
+		end = start
+	case start >= 0 && start < end && end <= len(p.from):
+		return p.from[start].start, p.from[end-1].end
 	}
-	return p.from[start].start, p.from[end-1].end
+	// A piece of what is not in the text (see piece) has its range in the part as
+	// it is, like in Hugging Face's tokenizers: a place in the text by accident.
+	start = charStart(text, start)
+	return start, max(start, charStart(text, end))
+}
+
+// charStart returns where the character that byte i of s belongs to begins.
+func charStart(s string, i int) int {
+	if i < 0 || i >= len(s) {
+		return max(0, min(i, len(s)))
+	}
+	for k := 0; k < utf8.UTFMax && i-k >= 0; k++ {
+		if utf8.RuneStart(s[i-k]) {
+			if _, n := decodeRune(s, i-k); n > k {
+				return i - k
+			}
+			break
+		}
+	}
+	return i
 }
 
 // spelling returns the text of a token that white space is counted in.

@@ -132,6 +132,7 @@ var processors = map[string]func(*Tokenizer, *component) (processStep, error){
 				return encodings
 			}
 			for i, e := range encodings {
+				unmark(e)
 				if i == 0 {
 					encodings[i] = join([]token{added(cls, 0)}, e, []token{added(sep, 0)})
 				} else {
@@ -158,6 +159,7 @@ var processors = map[string]func(*Tokenizer, *component) (processStep, error){
 					first = cls
 				}
 				if special {
+					unmark(e)
 					encodings[i] = join([]token{added(first, 0)}, e, []token{added(sep, 0)})
 				}
 			}
@@ -169,6 +171,13 @@ var processors = map[string]func(*Tokenizer, *component) (processStep, error){
 
 func added(id int32, kind uint8) token {
 	return token{Token: Token{ID: id, Type: kind, Special: true}}
+}
+
+// unmark: BERT's and RoBERTa's post-processors take what comes to them for text.
+func unmark(e []token) {
+	for i := range e {
+		e[i].Special = false
+	}
 }
 
 func join(parts ...[]token) []token {

@@ -27,10 +27,10 @@ func (p part) cut(start, end int) part {
 
 // edited runs f on the part.
 func (p part) edited(f edit) part {
-	if p.from == nil {
+	if len(p.from) == 0 {
 		p.text = f.text(p.text)
 	} else {
-		p.text, p.from = f.aligned(p.text, p.from)
+		p.text, p.from = f.aligned(p.text, p.from, p.from[0].start)
 	}
 	return p
 }

@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
+	"unicode/utf8"
 )
 
 // parseSentencePiece reads the bytes of a tokenizer.model, SentencePiece's own
@@ -91,7 +93,10 @@ func (m *spmModel) tokenizer(o spmOptions) (*Tokenizer, error) {
 		steps = append(steps, component{Type: "ByteFallback"})
 	}
 	steps = append(steps, component{Type: "Fuse"})
-	if m.dummyPrefix || m.mergeSpaces {
+	switch {
+	case m.mergeSpaces: // no text begins with one
+		steps = append(steps, component{Type: "Strip", Content: " ", Start: math.MaxInt32})
+	case m.dummyPrefix:
 		steps = append(steps, component{Type: "Strip", Content: " ", Start: 1})
 	}
 	if err := t.setDecoders(steps...); err != nil {
@@ -345,7 +350,7 @@ func (n *spmNormalizer) edit(e *editor) {
 
 // normalize is the rewrite as a function of texts.
 func (n *spmNormalizer) normalize(s string) string {
-	if n.charsmap == nil && !n.merge && isUTF8(s) {
+	if n.charsmap == nil && !n.merge && utf8.ValidString(s) {
 		// The rewrite of nearly all models of today.
 		s = strings.ReplaceAll(s, " ", n.space)
 		if n.prefix && s != "" {

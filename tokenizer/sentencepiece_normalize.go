@@ -5,8 +5,6 @@ import (
 	"unicode/utf8"
 )
 
-func isUTF8(s string) bool { return utf8.ValidString(s) }
-
 // spmNormalizer is the normalizer of SentencePiece (normalizer.cc).
 type spmNormalizer struct {
 	charsmap *charsmap // nil: none

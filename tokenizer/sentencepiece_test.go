@@ -104,7 +104,13 @@ func TestSentencePieceDir(t *testing.T) {
 
 func BenchmarkSentencePiece(b *testing.B) {
 	dir := tokenizersDir(b)
-	text := benchText(b)
+	var texts strings.Builder
+	for texts.Len() < 1<<20 {
+		for _, v := range unmarshalFile[[]vector](b, "testdata/phi-2.vectors.json.gz") {
+			texts.WriteString(v.Text + "\n")
+		}
+	}
+	text := texts.String()
 	for _, name := range spmGoldens {
 		raw := readGz(b, filepath.Join(dir, "spm", name+".model.gz"))
 		b.Run(name+"/load", func(b *testing.B) {

@@ -13,8 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// styleFile is where a checkpoint keeps the style it was finetuned with.
-const styleFile = "prompt_style.yaml"
+// StyleFile is where a checkpoint keeps the style it was finetuned with.
+const StyleFile = "prompt_style.yaml"
 
 // litgptPrompts is the Python module of LitGPT's styles.
 const litgptPrompts = "litgpt.prompts."
@@ -37,7 +37,7 @@ func (p PromptStyle) YAML() []byte {
 // LoadStyle reads the prompt_style.yaml of a checkpoint directory; ok is false
 // when there is none. A class outside LitGPT is an error: we run no Python.
 func LoadStyle(dir string) (p PromptStyle, ok bool, err error) {
-	path := filepath.Join(dir, styleFile)
+	path := filepath.Join(dir, StyleFile)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, false, nil
@@ -77,7 +77,7 @@ func parseStyle(b []byte) (PromptStyle, error) {
 // SaveStyle writes the prompt_style.yaml of a checkpoint directory, whole or not at
 // all.
 func SaveStyle(dir string, p PromptStyle) (err error) {
-	f, err := os.CreateTemp(dir, styleFile+".*")
+	f, err := os.CreateTemp(dir, StyleFile+".*")
 	if err != nil {
 		return err
 	}
@@ -99,5 +99,5 @@ func SaveStyle(dir string, p PromptStyle) (err error) {
 	if err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), filepath.Join(dir, styleFile))
+	return os.Rename(f.Name(), filepath.Join(dir, StyleFile))
 }

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,6 +103,28 @@ func TestStyleForModel(t *testing.T) {
 	}
 }
 
+// TestStyleForModels goes through all models that LitGPT knows by name.
+func TestStyleForModels(t *testing.T) {
+	want := unmarshalFile[map[string]string](t, "testdata/style_names.json")
+	if len(want) != 210 {
+		t.Errorf("%d models, want 210", len(want))
+	}
+	for model, class := range want {
+		p, err := StyleByName(class)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		name := p.Name()
+		if model == "CodeLlama-34b-Instruct-hf" && name == "llama3" {
+			name = "codellama" // LitGPT takes it for a Llama 3: "Llama-3…4b-Instruct"
+		}
+		if got := StyleForModel(model).Name(); got != name {
+			t.Errorf("%s: got %s, want %s", model, got, name)
+		}
+	}
+}
+
 func TestStyleByName(t *testing.T) {
 	for _, name := range []string{"llama2", "Llama2"} {
 		if p, err := StyleByName(name); err != nil || p.Name() != "llama2" {
@@ -154,6 +177,77 @@ func TestChatTemplateStyle(t *testing.T) {
 	tk.chatTemplate = "a\n{{ raise_exception('no ' + messages[0]['role']) }}"
 	if _, err := p.Render(tk, "P", "", ""); err == nil || !strings.Contains(err.Error(), "line 2: TemplateError: no user") {
 		t.Errorf("raise_exception: got %v", err)
+	}
+}
+
+// TestPrompt: BOS comes once and a text's EOS not at all, whoever writes them.
+func TestPrompt(t *testing.T) {
+	const file = `{"model":{"type":"BPE","vocab":{"a":0,"<s>":1,"</s>":2,"<|endoftext|>":3},"merges":[]},"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},
+		"added_tokens":[{"id":1,"content":"<s>","special":true},{"id":2,"content":"</s>","special":true},{"id":3,"content":"<|endoftext|>","special":true}],
+		"post_processor":{"type":"TemplateProcessing","single":[%s],"special_tokens":{"B":{"ids":[%d]},"E":{"ids":[2]}}}}`
+	const before, after, text = `{"SpecialToken":{"id":"B"}}`, `{"SpecialToken":{"id":"E"}}`, `{"Sequence":{"id":"A"}}`
+	for _, tt := range []struct {
+		name, style, post, prompt string
+		bos                       int
+		want                      []int32
+	}{
+		{"added", "default", before + "," + text, "aa", 1, []int32{1, 0, 0}},
+		{"added and written", "default", before + "," + text, "<s>aa", 1, []int32{1, 0, 0}},
+		{"written only", "default", text, "<s>aa", 1, []int32{1, 0, 0}},
+		{"written twice on purpose", "default", text, "<s><s>a", 1, []int32{1, 1, 0}},
+		{"EOS behind", "default", before + "," + text + "," + after, "a", 1, []int32{1, 0}},
+		{"EOS written", "default", before + "," + text, "a</s>", 1, []int32{1, 0}},
+		{"EOS of an empty text", "default", text + "," + after, "", 1, []int32{2}},
+		{"style writes it", "olmo", before + "," + text, "", 3, []int32{3}},
+		{"another", "olmo", before + "," + text, "", 1, []int32{1, 3}},
+	} {
+		dir := t.TempDir()
+		writeFiles(t, dir, map[string]string{"tokenizer.json": fmt.Sprintf(file, tt.post, tt.bos),
+			"tokenizer_config.json": fmt.Sprintf(`{"bos_token":"%s","eos_token":"</s>"}`, map[int]string{1: "<s>", 3: "<|endoftext|>"}[tt.bos])})
+		p, err := StyleByName(tt.style)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tk := loadDir(t, dir)
+		got, err := p.Prompt(tk, tt.prompt, "", "")
+		if tt.style == "olmo" { // the rest of its text has no tokens here
+			got = slices.DeleteFunc(got, func(id int32) bool { return id == 0 })
+		}
+		if err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %v, %v, want %v", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+func TestCompare(t *testing.T) {
+	tk := loadDir(t, "testdata/fixture")
+	style := func(name string) PromptStyle {
+		p, err := StyleByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	for _, tt := range []struct {
+		a, b, template string
+		want           *Difference
+	}{
+		{"alpaca", "alpaca", "", nil},
+		{"flan", "longform", "", &Difference{48, ". Write a response that appropriately co…", ", paired with an input that provides fur…"}},
+		{"qwen3", "gemma", "", &Difference{3, "<|im_start|>user\nHello, who are you?<|im…", "<start_of_turn>user\nHello, who are you?<…"}},
+		{"qwen3", "chat_template", "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant{{ '\n' }}", nil},
+		{"qwen3", "chat_template", "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n",
+			&Difference{0, "<s><|im_start|>user\nHello, who are you?<…", "<|im_start|>user\nHello, who are you?<|im…"}},
+		{"gemma", "chat_template", "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}<start_of_turn>user\n{{ messages[0].content }}<end_of_turn>\n<start_of_turn>model{{ '\n' }}", nil},
+		{"qwen2.5", "qwen3", "", &Difference{15, "system\nYou are Qwen, created by Alibaba …", "user\nHello, who are you?<|im_end|>\n<|im_…"}},
+		{"smollm2", "qwen3", "", &Difference{15, "system\nYou are a helpful AI assistant na…", "user\nHello, who are you?<|im_end|>\n<|im_…"}},
+		{"default", "chat_template", "{{ 1 + 'a' }}", &Difference{0, "<s>Hello, who are you?", "chat template: line 1: TypeError: unsupported operand type(s) for +: 'int' and 'str'"}},
+	} {
+		tk.chatTemplate = tt.template
+		got := style(tt.a).Compare(tk, style(tt.b))
+		if (got == nil) != (tt.want == nil) || got != nil && *got != *tt.want {
+			t.Errorf("%s and %s: got %+v, want %+v", tt.a, tt.b, got, tt.want)
+		}
 	}
 }
 
@@ -211,7 +305,7 @@ func TestStyleFile(t *testing.T) {
 		"style: alpaca\nclass_path: litgpt.prompts.Phi2": "both",
 		"[": "prompt_style.yaml",
 	} {
-		writeFiles(t, dir, map[string]string{styleFile: content})
+		writeFiles(t, dir, map[string]string{StyleFile: content})
 		if _, ok, err := LoadStyle(dir); ok || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, %v, want %q", content, ok, err, want)
 		}

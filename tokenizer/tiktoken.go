@@ -24,7 +24,18 @@ func parseTiktoken(b []byte, name string, o dirOptions) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
+	t, err := tiktokenTokenizer(pieces, family, o)
+	if err != nil {
+		return nil, err
+	}
+	t.hash = hash
+	return t, nil
+}
+
+// tiktokenTokenizer makes a tokenizer of ranks and what the file does not say.
+func tiktokenTokenizer(pieces []spmPiece, family *tiktokenKind, o dirOptions) (*Tokenizer, error) {
 	added := replaceAdded(family.added(len(pieces)), o.added)
+	var err error
 	if pieces, err = placeAdded(pieces, added); err != nil {
 		return nil, err
 	}
@@ -32,7 +43,7 @@ func parseTiktoken(b []byte, name string, o dirOptions) (*Tokenizer, error) {
 	if err := m.index(); err != nil {
 		return nil, err
 	}
-	t := &Tokenizer{model: m, hash: hash}
+	t := &Tokenizer{model: m}
 	if err := t.setAdded(added); err != nil {
 		return nil, err
 	}

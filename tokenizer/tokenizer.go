@@ -106,7 +106,7 @@ func (t *Tokenizer) walk(text string, origins bool, f func(p part, tok *addedTok
 			return
 		}
 		if origins {
-			p.text, p.from = t.normalizer.aligned(p.text, p.from)
+			p.text, p.from = t.normalizer.aligned(p.text, p.from, start)
 		} else {
 			p.text = t.normalizer.text(p.text)
 		}
@@ -151,10 +151,7 @@ func (t *Tokenizer) appendBytes(b []byte, id int32, skipSpecial bool) []byte {
 		raw, _ := byteLevelBytes([]byte(tok.Content))
 		return append(b, raw...)
 	}
-	if id >= 0 && int(id) < len(t.bytes.tokens) {
-		b = append(b, t.bytes.tokens[id]...)
-	}
-	return b
+	return append(b, t.bytes.vocab.token(id)...)
 }
 
 // VocabSize returns the largest id + 1, added tokens included.

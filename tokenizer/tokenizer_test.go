@@ -19,8 +19,9 @@ type vector struct {
 	Name       string
 	Text       string
 	IDs        []int32
-	Special    []int32 `json:"ids_special"`
-	DecodeSkip string  `json:"decode_skip"` // of Special, special tokens left out
+	Special    []int32  `json:"ids_special"`
+	Offsets    [][2]int // of Special, in bytes; not in all files
+	DecodeSkip string   `json:"decode_skip"` // of Special, special tokens left out
 	Decode     string
 }
 
@@ -93,6 +94,16 @@ func checkVectors(t *testing.T, tk *Tokenizer, vectors []vector) (right int) {
 		}
 		if got := tk.Encode(v.Text, true); !slices.Equal(got, v.Special) {
 			differ("Encode with special tokens", got, v.Special)
+		}
+		tokens, at := tk.EncodeTokens(v.Text, true), [][2]int{}
+		if !slices.EqualFunc(tokens, v.Special, func(t Token, id int32) bool { return t.ID == id }) {
+			differ("EncodeTokens", tokens, v.Special)
+		}
+		for _, t := range tokens {
+			at = append(at, [2]int{t.Start, t.End})
+		}
+		if v.Offsets != nil && !slices.Equal(at, v.Offsets) {
+			differ("offsets", at, v.Offsets)
 		}
 		if got := tk.Decode(v.Special, true); got != v.DecodeSkip {
 			differ("Decode without special tokens", got, v.DecodeSkip)

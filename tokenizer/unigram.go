@@ -202,7 +202,7 @@ func (m *unigram) search(w string) *unigramScratch {
 			if id < 0 {
 				continue
 			}
-			m.reach(k, i, j, id, so+m.pieces[id].score)
+			m.reach(k, i, j, id, m.round(so+m.pieces[id].score))
 			alone = alone || j-i == size
 		}
 		if !alone {
@@ -226,7 +226,7 @@ func (m *unigram) search(w string) *unigramScratch {
 // reach takes a path to end that is better than the one there is.
 func (m *unigram) reach(k *unigramScratch, start, end int, id int32, score float64) {
 	if k.from[end] < 0 || score > k.score[end] {
-		k.score[end], k.from[end], k.last[end] = m.round(score), int32(start), id
+		k.score[end], k.from[end], k.last[end] = score, int32(start), id
 	}
 }
 

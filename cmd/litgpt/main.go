@@ -36,7 +36,8 @@ import (
 // and put newChat in its place here. A constructor does no work: all of them
 // run at every start.
 var commands = []func(*env) *cobra.Command{
-	newDownload, newChat, newGenerate, newGenerateSequentially, newFinetune, newFinetuneLoRA, newFinetuneFull, newMergeLoRA, newPretrain, newScore, newDoctor,
+	newDownload, newChat, newGenerate, newGenerateSequentially, newFinetune, newFinetuneLoRA, newFinetuneFull, newMergeLoRA, newPretrain, newScore,
+	newTokenize, newTrainTokenizer, newCheck, newDoctor,
 }
 
 // env is what a command has of the world outside.

@@ -44,6 +44,16 @@ func newPretrain(env *env) *cobra.Command {
 	})
 }
 
+func newTrainTokenizer(env *env) *cobra.Command {
+	cfg := recipes.NewTrainTokenizer()
+	return settings.Command("train_tokenizer", "learn a vocabulary from text", `Train a byte-level BPE tokenizer on text.
+
+  litgpt train_tokenizer texts/ --vocab_size 32000 --out_dir DIR
+The result is a directory for pretrain's --tokenizer_dir, and for Hugging Face's AutoTokenizer.`, &cfg, func(ctx context.Context) error {
+		return cfg.Run(ctx, env.out())
+	})
+}
+
 func newFinetune(env *env) *cobra.Command { return finetuneLoRA(env, "finetune") }
 
 func newFinetuneLoRA(env *env) *cobra.Command { return finetuneLoRA(env, "finetune_lora") }
