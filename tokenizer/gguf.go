@@ -27,6 +27,10 @@ type ggufVocab struct {
 	pre    string // tokenizer.ggml.pre: how a text is split
 	tokens []string
 	kinds  []pieceKind // nil: all normal
+
+	// What the tokenizer was made from, one of the two.
+	json []byte // a tokenizer.json without a post-processor
+	spm  *spmModel
 }
 
 const ggufKey = "tokenizer.ggml."
@@ -36,7 +40,11 @@ const ggufKey = "tokenizer.ggml."
 // far as the file says what that was; llama.cpp's are the same but where its
 // splitting of texts is approximate (see ggufPres).
 func parseGGUF(f *gguf.File, o dirOptions) (*Tokenizer, error) {
-	v := &ggufVocab{f: f}
+	return (&ggufVocab{f: f}).parse(o)
+}
+
+func (v *ggufVocab) parse(o dirOptions) (*Tokenizer, error) {
+	f := v.f
 	var err error
 	if v.model, err = f.Text(ggufKey + "model"); err != nil {
 		return nil, err
@@ -54,12 +62,40 @@ func parseGGUF(f *gguf.File, o dirOptions) (*Tokenizer, error) {
 	if err := v.place(o.added); err != nil {
 		return nil, err
 	}
+	if v.f.Has(ggufWhole) { // exact, whatever llama.cpp makes of the rest
+		return v.whole(o)
+	}
 	t, err := build(v, o)
 	if err != nil {
 		return nil, err
 	}
 	t.hash = hashOf([]byte(v.model + "\n" + v.pre + "\n" + strings.Join(v.tokens, "\n")))
 	return t, v.setSpecials(t, o)
+}
+
+// ggufWhole is the key of a whole tokenizer.json.
+const ggufWhole = "tokenizer.huggingface.json"
+
+// whole reads the tokenizer.json that a file has; the special tokens are the metadata's nevertheless.
+func (v *ggufVocab) whole(o dirOptions) (*Tokenizer, error) {
+	text, err := v.f.Text(ggufWhole)
+	if err != nil {
+		return nil, err
+	}
+	v.json = []byte(text)
+	t, err := Parse(v.json)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ggufWhole, err)
+	}
+	if t.size > len(v.tokens) {
+		return nil, fmt.Errorf("%s: has %d ids, %stokens %d; they do not belong together", ggufWhole, t.size, ggufKey, len(v.tokens))
+	}
+	around := *t
+	if err := v.setSpecials(t, o); err != nil {
+		return nil, err
+	}
+	t.processors, t.wraps, t.prefix, t.suffix = around.processors, around.wraps, around.prefix, around.suffix
+	return t, nil
 }
 
 // readTokens reads the vocabulary and the types of its tokens.
@@ -178,6 +214,7 @@ func (v *ggufVocab) sentencePiece(o dirOptions) (*Tokenizer, error) {
 			m.charsmap = string(b)
 		}
 	}
+	v.spm = m
 	name, _ := v.f.Text("general.name")
 	name = strings.ToLower(name)
 	return m.tokenizer(spmOptions{
@@ -307,10 +344,10 @@ func (v *ggufVocab) byteLevel(o dirOptions) (*Tokenizer, error) {
 	}
 	b = append(b, `"pre_tokenizer":{"type":"Sequence","pretokenizers":[`...)
 	for _, pattern := range pre.patterns {
-		b = append(b, `{"type":"Split","behavior":"Isolated","pattern":{"Regex":`...)
+		b = append(b, `{"type":"Split","behavior":"Isolated","invert":false,"pattern":{"Regex":`...)
 		b = append(appendJSON(b, pattern), `}},`...)
 	}
-	b = append(b, `{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]},"decoder":{"type":"ByteLevel"},`...)
+	b = append(b, `{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":false,"use_regex":false}]},"decoder":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":false,"use_regex":true},`...)
 	return v.parseBPE(b, o, pre.ignoreMerges, false)
 }
 
@@ -332,7 +369,7 @@ func (v *ggufVocab) parseBPE(b []byte, o dirOptions, ignoreMerges, byteFallback 
 	if err != nil {
 		return nil, err
 	}
-	b = append(b, `"model":{"type":"BPE","ignore_merges":`...)
+	b = append(b, `"model":{"type":"BPE","dropout":null,"unk_token":null,"fuse_unk":false,"ignore_merges":`...)
 	b = strconv.AppendBool(b, ignoreMerges)
 	b = append(b, `,"byte_fallback":`...)
 	b = strconv.AppendBool(b, byteFallback)
@@ -363,7 +400,8 @@ func (v *ggufVocab) parseBPE(b []byte, o dirOptions, ignoreMerges, byteFallback 
 	}
 	b = append(b, `]},`...)
 	b = v.appendAdded(b, o)
-	return Parse(append(b, '}'))
+	v.json = append(b, '}')
+	return Parse(v.json)
 }
 
 // wordPiece is BERT's vocabulary; llama.cpp spells "##x" as "x", and "x" as "▁x".
@@ -393,7 +431,8 @@ func (v *ggufVocab) wordPiece(o dirOptions) (*Tokenizer, error) {
 		`"model":{"type":"WordPiece","continuing_subword_prefix":"##","max_input_chars_per_word":100,"unk_token":`)
 	b = v.appendVocab(append(appendJSON(b, unknown), `,"vocab":`...), v.tokens)
 	b = v.appendAdded(append(b, `},`...), o)
-	return Parse(append(b, '}'))
+	v.json = append(b, '}')
+	return Parse(v.json)
 }
 
 // ids is the inverse of tokens, which are to be unique.
