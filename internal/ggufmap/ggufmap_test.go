@@ -303,7 +303,9 @@ func TestRead(t *testing.T) {
 }
 
 // TestSmolLM2 compares llama.cpp's files of SmolLM2 with the checkpoint, in the directory that the
-// environment variable LITGPT_SMOLLM2_GGUF names: f32/, bf16/ and gguf/smollm2-F32.gguf, -BF16.gguf, -F16.gguf.
+// environment variable LITGPT_SMOLLM2_GGUF names: f32/, bf16/, f16/ and gguf/smollm2-F32.gguf, -BF16.gguf, -F16.gguf; and
+// SmolLM2-135M-Instruct.Q4_1.gguf, of whose dequantized weights f32/ is made (it is the one whose text and losses
+// recipes' tests compare).
 func TestSmolLM2(t *testing.T) {
 	root := os.Getenv("LITGPT_SMOLLM2_GGUF")
 	if root == "" {
@@ -326,6 +328,29 @@ func TestSmolLM2(t *testing.T) {
 			if len(want.Shape) == 2 && (!ok || !bytes.Equal(got.Data, want.Data)) {
 				t.Errorf("%s: %s differs", file, name)
 			}
+		}
+	}
+	m, err := Open(filepath.Join(root, "SmolLM2-135M-Instruct.Q4_1.gguf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	src, err := safetensors.OpenDir(filepath.Join(root, "f32"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	for _, name := range m.Names() {
+		got, _ := m.Tensor(name)
+		want, ok := src.Tensor(name)
+		d, err := typeOf(got)
+		if !ok || err != nil || len(want.Data)%4 != 0 {
+			t.Fatalf("%s: %v", name, err)
+		}
+		v := make([]float32, len(want.Data)/4)
+		tensor.ToFloats(d, got.Data, v)
+		if !bytes.Equal(tensor.FromFloats(tensor.F32, v), want.Data) {
+			t.Errorf("%s: other values of %v", name, d)
 		}
 	}
 }
