@@ -131,7 +131,7 @@ func TestComputeType(t *testing.T) {
 			b := newBench(t, dev)
 			b.in(2, 3).MatMulT(b.in(4, 3))
 			b.in(2, 3).MatMulT(b.w(d, 4, 3))
-			if got := computeType(b.g); got != d {
+			if got := computeType(b.g, BF16); got != d {
 				t.Errorf("got %v, want %v", got, d)
 			}
 		})
