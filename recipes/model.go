@@ -137,6 +137,7 @@ func (l *loaded) load(dev *tensor.Device, matrix checkpoint.Type, own bool) erro
 	if err := checkpoint.Load(dev, l.Model, l.src, checkpoint.Options{Matrix: matrix, Own: own}); err != nil {
 		return fmt.Errorf("%s: %w", l.base, err)
 	}
+	dev.Dequantize(products(matrix))
 	l.dtype = matrixType(l.Model)
 	if l.lora != nil {
 		if _, err := lora.Load(dev, l.Model, l.dir); err != nil {
@@ -144,6 +145,18 @@ func (l *loaded) load(dev *tensor.Device, matrix checkpoint.Type, own bool) erro
 		}
 	}
 	return nil
+}
+
+// products is the type in which a GPU computes products with quantized weights, as LitGPT's
+// bitsandbytes plugin does: that of the precision asked for, and BF16 for a checkpoint's own.
+func products(matrix checkpoint.Type) tensor.DType {
+	switch matrix {
+	case checkpoint.F32:
+		return tensor.F32
+	case checkpoint.F16:
+		return tensor.F16
+	}
+	return tensor.BF16
 }
 
 // layout gives values as the checkpoint that the model came from stores them.
