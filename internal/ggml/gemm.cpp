@@ -1,5 +1,5 @@
+#include "blocks.h"
 #include "cggml.h"
-#include "gemm.h"
 #include "kernels.h"
 #include <cstdlib>
 #if __has_include(<sys/mman.h>)
@@ -49,6 +49,11 @@ const float *row_f32(int type, const void *row, ptrdiff_t from, int k, float *tm
 	if (type == LG_F16 || type == LG_BF16) {
 		convert(type, (const uint16_t *)row + from, k, tmp);
 		return tmp;
+	}
+	if (const block_kernels *b = block_kernels_of(type)) {
+		const ptrdiff_t first = from / 32, end = (from + k + 31) / 32;
+		b->floats((const uint8_t *)row, first, (int)(end - first), tmp);
+		return tmp + (from - first * 32);
 	}
 	const ggml_type_traits *t = ggml_get_type_traits((ggml_type)type);
 	const ptrdiff_t first = from / t->blck_size * t->blck_size, end = (from + k + t->blck_size - 1) / t->blck_size * t->blck_size;
