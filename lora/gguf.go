@@ -76,7 +76,10 @@ func SaveGGUF(path string, model any, config []byte, cfg Config, base Base) erro
 		}
 		return nil
 	}
-	own := owners(model)
+	own := map[*tensor.Tensor]string{}
+	for name, p := range nn.Params(model) {
+		own[p] = name
+	}
 	for name, l := range nn.Linears(model) {
 		a, ok := l.Adapter.(*Layer)
 		if !ok {
@@ -113,15 +116,6 @@ func SaveGGUF(path string, model any, config []byte, cfg Config, base Base) erro
 		return err
 	}
 	return durable.WriteFile(path, buf.Bytes(), 0o644)
-}
-
-// owners gives the names of a model's weights.
-func owners(model any) map[*tensor.Tensor]string {
-	own := map[*tensor.Tensor]string{}
-	for name, p := range nn.Params(model) {
-		own[p] = name
-	}
-	return own
 }
 
 // IsGGUF reports whether an opened GGUF file is an adapter.
