@@ -109,3 +109,8 @@ type renamed struct {
 func (r renamed) Names() []string { return r.names }
 
 func (r renamed) Tensor(name string) (safetensors.Tensor, bool) { return r.Source.Tensor(r.from[name]) }
+
+// Header implements checkpoint.Headers.
+func (r renamed) Header(name string) (safetensors.Tensor, bool) {
+	return checkpoint.Header(r.Source, r.from[name])
+}

@@ -242,3 +242,12 @@ func (s neoxSource) Tensor(name string) (safetensors.Tensor, bool) {
 	}
 	return t, ok
 }
+
+// Header implements checkpoint.Headers.
+func (s neoxSource) Header(name string) (safetensors.Tensor, bool) {
+	t, ok := checkpoint.Header(s.Source, name)
+	if !ok && name == "embed_out.weight" {
+		t, ok = checkpoint.Header(s.Source, "lm_head.weight")
+	}
+	return t, ok
+}

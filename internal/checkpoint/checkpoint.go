@@ -20,6 +20,20 @@ type Source interface {
 	Tensor(name string) (safetensors.Tensor, bool)
 }
 
+// Headers is implemented by sources that have to make the data of some tensors: Header is
+// Tensor, but Data is nil where it would have to be made.
+type Headers interface {
+	Header(name string) (safetensors.Tensor, bool)
+}
+
+// Header gives type and shape of a tensor; there need not be Data.
+func Header(src Source, name string) (safetensors.Tensor, bool) {
+	if h, ok := src.(Headers); ok {
+		return h.Header(name)
+	}
+	return src.Tensor(name)
+}
+
 // Adapter is implemented by models whose checkpoints do not hold one tensor per
 // weight under its name, e.g. fused or permuted projections.
 type Adapter interface {
@@ -44,7 +58,7 @@ func pieces(model any, src Source) map[string][]nn.Piece {
 	if src == nil {
 		return m.CheckpointPieces(nil)
 	}
-	return m.CheckpointPieces(func(name string) bool { _, ok := src.Tensor(name); return ok })
+	return m.CheckpointPieces(func(name string) bool { _, ok := Header(src, name); return ok })
 }
 
 // Options say how weights are held.
@@ -89,7 +103,7 @@ func Load(dev *tensor.Device, model any, src Source, o Options) error {
 	}
 	type job struct {
 		p  *tensor.Tensor
-		ts []safetensors.Tensor
+		ts []safetensors.Tensor // their headers
 	}
 	split := pieces(model, src)
 	var jobs []job
@@ -100,7 +114,7 @@ func Load(dev *tensor.Device, model any, src Source, o Options) error {
 		j := job{p: p}
 		for _, piece := range of(split, name, p) {
 			used[piece.Name] = true
-			t, ok := src.Tensor(piece.Name)
+			t, ok := Header(src, piece.Name)
 			_, float := stored(t)
 			switch {
 			case !ok:
@@ -131,7 +145,7 @@ func Load(dev *tensor.Device, model any, src Source, o Options) error {
 	}
 	dev.Label("weights")
 	for _, j := range jobs {
-		if err := place(dev, j.p, j.ts, o); err != nil {
+		if err := place(dev, src, j.p, j.ts, o); err != nil {
 			return fmt.Errorf("%s: %w", j.p.Name, err)
 		}
 	}
@@ -168,7 +182,7 @@ func of(split map[string][]nn.Piece, name string, p *tensor.Tensor) []nn.Piece {
 }
 
 // place gives p memory and the values of ts, which are its rows.
-func place(dev *tensor.Device, p *tensor.Tensor, ts []safetensors.Tensor, o Options) error {
+func place(dev *tensor.Device, src Source, p *tensor.Tensor, ts []safetensors.Tensor, o Options) error {
 	from, _ := stored(ts[0])
 	to, ok := types[o.Matrix]
 	switch {
@@ -177,13 +191,18 @@ func place(dev *tensor.Device, p *tensor.Tensor, ts []safetensors.Tensor, o Opti
 	case !ok, from.Quantized() && !o.Own:
 		to = from
 	}
-	if from == to && !o.Own && len(ts) == 1 {
+	for _, t := range ts {
+		if d, _ := stored(t); d != from && to.Quantized() {
+			to = tensor.F32 // experts of several types: none is quantized anew
+		}
+	}
+	if from == to && !o.Own && len(ts) == 1 && ts[0].Data != nil {
 		return dev.Map(p, from, ts[0].Data)
 	}
 	if err := dev.Alloc(p, to); err != nil || dev.Planning() {
 		return err
 	}
-	return fill(p, ts)
+	return fill(p, src, ts)
 }
 
 // FillWeight sets a weight, which has memory of its own, to its value in a checkpoint of
@@ -194,19 +213,26 @@ func FillWeight(p *tensor.Tensor, name string, model any, src Source) (bool, err
 	}
 	var ts []safetensors.Tensor
 	for _, piece := range of(pieces(model, src), name, p) {
-		t, ok := src.Tensor(piece.Name)
+		t, ok := Header(src, piece.Name)
 		if !ok {
 			return false, nil
 		}
 		ts = append(ts, t)
 	}
-	return true, fill(p, ts)
+	return true, fill(p, src, ts)
 }
 
-// fill converts the values of ts, one after the other, to p.
-func fill(p *tensor.Tensor, ts []safetensors.Tensor) error {
+// fill converts the values of ts, one after the other, to p. What of them has no Data is made by src.
+func fill(p *tensor.Tensor, src Source, ts []safetensors.Tensor) error {
 	at := 0
 	for _, t := range ts {
+		if t.Data == nil {
+			made, ok := src.Tensor(t.Name)
+			if !ok {
+				return fmt.Errorf("%s: cannot be read: its file is closed, or was truncated", t.Name)
+			}
+			t = made
+		}
 		if err := fillAt(p, at, t); err != nil {
 			return err
 		}

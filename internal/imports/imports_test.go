@@ -21,7 +21,7 @@ var levels = []string{
 	"internal/autograd internal/optim internal/nn tokenizer/sugarme",
 	"internal/kvcache internal/checkpoint",
 	"models",
-	"lora internal/generate internal/train",
+	"lora internal/generate internal/train internal/ggufmap",
 	"recipes",
 	"cmd/litgpt",
 }
