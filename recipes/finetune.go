@@ -144,7 +144,7 @@ func (c FinetuneLoRA) run(ctx context.Context, s *session, l *loaded, prec preci
 	s.run["lora"] = fmt.Sprintf("%+v", cfg)
 	s.run["base"] = hash
 	s.save = func(d *durable.Dir) error {
-		if err := checkpoint.CopySidecars(d, l.base); err != nil {
+		if err := copySidecars(d, l.base); err != nil {
 			return err
 		}
 		return lora.Save(d, l.Model, cfg, lora.Base{Path: base, Hash: hash})
@@ -195,7 +195,7 @@ func (c FinetuneFull) run(ctx context.Context, s *session, l *loaded, prec preci
 	}
 	s.run["base"] = hash
 	s.save = func(d *durable.Dir) error {
-		if err := checkpoint.CopySidecars(d, l.base); err != nil {
+		if err := copySidecars(d, l.base); err != nil {
 			return err
 		}
 		return saveModel(d, l, l.config, s.trainer.Optimizer.Params, prec)

@@ -79,7 +79,7 @@ func (c MergeLoRA) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	defer d.Abort()
 	// The adapter's directory has the prompt style and may have its own tokenizer files; the base fills the rest.
-	if err := checkpoint.CopySidecars(d, l.base); err != nil {
+	if err := copySidecars(d, l.base); err != nil {
 		return err
 	}
 	if exists(filepath.Join(dir, "prompt_style.yaml")) {
@@ -90,7 +90,7 @@ func (c MergeLoRA) Run(ctx context.Context, log *slog.Logger) error {
 	var values []checkpoint.Value
 	for name, p := range nn.Params(l.Model) {
 		dtype := p.DType()
-		if t, ok := l.src.Tensor(name); ok && len(p.Shape()) < 2 && c.Precision == "" {
+		if t, ok := checkpoint.Header(l.src, name); ok && len(p.Shape()) < 2 && c.Precision == "" {
 			dtype = map[string]tensor.DType{"F32": tensor.F32, "BF16": tensor.BF16, "F16": tensor.F16}[string(t.DType)]
 		} else if len(p.Shape()) < 2 && c.Precision != "" {
 			dtype = precisions[c.Precision].saved

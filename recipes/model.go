@@ -20,18 +20,18 @@ import (
 	"github.com/litgpt-go/litgpt/tokenizer"
 )
 
-// loaded is an opened checkpoint: a Hugging Face directory, or an adapter directory on its base.
+// loaded is an opened checkpoint: a Hugging Face directory, a GGUF file, or an adapter directory on one of those.
 type loaded struct {
 	models.Model
 	dir    string // as given
 	base   string // of the weights; dir unless that is an adapter's
 	config []byte // config.json of the base
-	src    *safetensors.Dir
+	src    weights
 	lora   *lora.Config // nil without adapter
 	dtype  tensor.DType // of the first matrix in memory
 }
 
-// findDir is LitGPT's rule: a relative name that is no directory is looked for under checkpoints/.
+// findDir is LitGPT's rule: a relative name that is not there is looked for under checkpoints/.
 func findDir(dir string) string {
 	if _, err := os.Stat(dir); err != nil && !filepath.IsAbs(dir) && !strings.HasPrefix(dir, "checkpoints") {
 		if under := filepath.Join("checkpoints", dir); exists(under) {
@@ -46,7 +46,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// open declares the model of a checkpoint directory and opens its weights; load fills them.
+// open declares the model of a checkpoint and opens its weights; load fills them.
 func open(dir string) (*loaded, error) {
 	dir = findDir(dir)
 	l := &loaded{dir: dir, base: dir}
@@ -61,13 +61,13 @@ func open(dir string) (*loaded, error) {
 		}
 	}
 	var err error
-	if l.config, err = checkpoint.ReadConfig(l.base); err != nil {
+	if l.config, err = readConfig(l.base); err != nil { // a wrong config.json is reported before missing weights
 		return nil, err
 	}
 	if l.Model, err = models.New(l.config); err != nil {
 		return nil, fmt.Errorf("%s: %w", l.base, err)
 	}
-	if l.src, err = safetensors.OpenDir(l.base); err != nil {
+	if _, l.src, err = openWeights(l.base); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -76,7 +76,7 @@ func open(dir string) (*loaded, error) {
 // findBase finds the checkpoint that the adapter in dir corrects, and checks that it is that one.
 func findBase(dir string, base lora.Base) (string, error) {
 	for _, path := range []string{base.Path, filepath.Join(dir, base.Path), findDir(base.Path)} {
-		if base.Path == "" || !exists(filepath.Join(path, "config.json")) {
+		if base.Path == "" || !exists(filepath.Join(path, "config.json")) && ggufFile(path) == "" {
 			continue
 		}
 		if base.Hash == "" {
@@ -91,24 +91,22 @@ func findBase(dir string, base lora.Base) (string, error) {
 		}
 		return path, nil
 	}
-	return "", fmt.Errorf("%s: the adapter's base checkpoint %q is not there; set base_model_name_or_path in %s to its directory", dir, base.Path, lora.ConfigFile)
+	return "", fmt.Errorf("%s: the adapter's base checkpoint %q is not there; set base_model_name_or_path in %s to its directory or GGUF file", dir, base.Path, lora.ConfigFile)
 }
 
-// fingerprint is a SHA-256 over config.json and, of each file of weights, its size
-// and 64 pieces of 16 KiB spread over it (the header is in the first): it tells
-// checkpoints apart without reading them whole.
+// fingerprint is a SHA-256 over config.json (a GGUF file has its metadata for that) and,
+// of each file of weights, its size and 64 pieces of 16 KiB spread over it (the header is in
+// the first): it tells checkpoints apart without reading them whole.
 func fingerprint(dir string) (string, error) {
 	h := sha256.New()
-	config, err := checkpoint.ReadConfig(dir)
-	if err != nil {
-		return "", err
-	}
-	h.Write(config)
-	src, err := safetensors.OpenDir(dir)
+	config, src, err := openWeights(dir)
 	if err != nil {
 		return "", err
 	}
 	defer src.Close()
+	if ggufFile(dir) == "" { // what is made of metadata may be written otherwise by the next version
+		h.Write(config)
+	}
 	for _, name := range src.Files() {
 		if !filepath.IsAbs(name) && !exists(name) {
 			name = filepath.Join(dir, name)
@@ -171,8 +169,12 @@ func (l *loaded) storedType() safetensors.DType {
 	count := map[safetensors.DType]int{}
 	best := safetensors.DType("F32")
 	for _, name := range l.src.Names() {
-		t, _ := l.src.Tensor(name)
-		count[t.DType] += len(t.Data)
+		t, _ := checkpoint.Header(l.src, name)
+		n := 1
+		for _, d := range t.Shape {
+			n *= d
+		}
+		count[t.DType] += n
 		if count[t.DType] > count[best] {
 			best = t.DType
 		}
@@ -181,11 +183,12 @@ func (l *loaded) storedType() safetensors.DType {
 }
 
 // trainPrecision is the precision to train in: the one asked for, else full
-// precision for weights stored in it and bf16-mixed for others.
+// precision for weights stored in it or quantized, and bf16-mixed for others.
 func (l *loaded) trainPrecision(asked string) precision {
 	if asked == "" {
 		asked = "bf16-mixed"
-		if l.storedType() == "F32" {
+		d, ok := tensor.DTypeByName(string(l.storedType()))
+		if ok && (d == tensor.F32 || d.Quantized()) {
 			asked = "32-true"
 		}
 	}
@@ -216,7 +219,7 @@ func (l *loaded) tokenizerDir() string {
 // tokenizer loads the tokenizer of the directory, or of the base.
 func (l *loaded) tokenizer() (*tokenizer.Tokenizer, error) {
 	dir := l.tokenizerDir()
-	tok, err := tokenizer.Load(dir)
+	tok, err := loadTokenizer(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +238,7 @@ func (l *loaded) describe(log *slog.Logger, dev *tensor.Device, attrs ...any) {
 	if slow := tensor.SlowBuild(); slow != "" {
 		log.Warn(slow)
 	}
-	where := []any{"checkpoint", l.dir, "weights", n, "type", l.dtype.String(), "device", dev.Name}
+	where := []any{"checkpoint", l.dir, "weights", n, "type", matrixTypes(l.Model), "device", dev.Name}
 	if !dev.Async() {
 		where = append(where, "threads", dev.Threads)
 	}

@@ -22,7 +22,6 @@ import (
 	"github.com/litgpt-go/litgpt/internal/tensor"
 	"github.com/litgpt-go/litgpt/internal/train"
 	"github.com/litgpt-go/litgpt/models"
-	"github.com/litgpt-go/litgpt/tokenizer"
 )
 
 // Pretrain trains a model from random weights, or goes on from a checkpoint's: "litgpt pretrain".
@@ -148,11 +147,11 @@ func (c Pretrain) config() ([]byte, error) {
 	case c.ModelConfig != ModelConfig{}:
 		config, err = c.ModelConfig.config()
 	case c.ModelName == "" && c.InitialCheckpointDir != "":
-		config, err = checkpoint.ReadConfig(c.InitialCheckpointDir)
+		config, err = readConfig(findDir(c.InitialCheckpointDir))
 	case c.ModelName == "":
 		return nil, usage([]string{"nothing says what to pretrain: name a model (list shows them), a directory with a config.json, or set --model_config"})
-	case exists(filepath.Join(c.ModelName, "config.json")):
-		config, err = checkpoint.ReadConfig(c.ModelName)
+	case exists(filepath.Join(c.ModelName, "config.json")), ggufFile(c.ModelName) != "":
+		config, err = readConfig(c.ModelName)
 	default:
 		shape, ok := models.FindShape(c.ModelName)
 		if !ok {
@@ -240,14 +239,14 @@ func (c Pretrain) Run(ctx context.Context, out Out) error {
 	// The data.
 	tokDir := c.TokenizerDir
 	for _, dir := range []string{c.InitialCheckpointDir, c.ModelName} {
-		if tokDir == "" && dir != "" && exists(filepath.Join(dir, "tokenizer.json")) {
+		if tokDir == "" && dir != "" && (exists(filepath.Join(dir, "tokenizer.json")) || ggufFile(dir) != "") {
 			tokDir = dir
 		}
 	}
 	if tokDir == "" {
 		return usage([]string{"a tokenizer is needed to read the text: set --tokenizer_dir to a directory with a tokenizer.json"})
 	}
-	tok, err := tokenizer.Load(tokDir)
+	tok, err := loadTokenizer(tokDir)
 	if err != nil {
 		return err
 	}
@@ -299,7 +298,7 @@ func (c Pretrain) Run(ctx context.Context, out Out) error {
 	s.trainer.Balance(balance)
 	defer s.trainer.Close()
 	s.save = func(d *durable.Dir) error {
-		if err := checkpoint.CopySidecars(d, tokDir); err != nil {
+		if err := copySidecars(d, tokDir); err != nil {
 			return err
 		}
 		return saveModel(d, l, config, o.Params, prec)

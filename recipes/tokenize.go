@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"unicode/utf8"
 
+	"github.com/litgpt-go/litgpt/internal/ggufmap"
 	"github.com/litgpt-go/litgpt/lora"
 	"github.com/litgpt-go/litgpt/tokenizer"
 )
@@ -95,7 +96,7 @@ func openTokenizer(path string) (*tokenizer.Tokenizer, error) {
 			return nil, err
 		}
 		for _, dir := range []string{base.Path, filepath.Join(path, base.Path), findDir(base.Path)} {
-			if info, err := os.Stat(dir); base.Path != "" && err == nil && info.IsDir() {
+			if info, err := os.Stat(dir); base.Path != "" && err == nil && (info.IsDir() || ggufmap.Is(dir)) {
 				return tokenizer.Open(dir)
 			}
 		}

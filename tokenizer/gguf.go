@@ -27,6 +27,10 @@ type ggufVocab struct {
 	pre    string // tokenizer.ggml.pre: how a text is split
 	tokens []string
 	kinds  []pieceKind // nil: all normal
+
+	// What the tokenizer was made from, one of the two.
+	json []byte // a tokenizer.json without a post-processor
+	spm  *spmModel
 }
 
 const ggufKey = "tokenizer.ggml."
@@ -36,7 +40,11 @@ const ggufKey = "tokenizer.ggml."
 // far as the file says what that was; llama.cpp's are the same but where its
 // splitting of texts is approximate (see ggufPres).
 func parseGGUF(f *gguf.File, o dirOptions) (*Tokenizer, error) {
-	v := &ggufVocab{f: f}
+	return (&ggufVocab{f: f}).parse(o)
+}
+
+func (v *ggufVocab) parse(o dirOptions) (*Tokenizer, error) {
+	f := v.f
 	var err error
 	if v.model, err = f.Text(ggufKey + "model"); err != nil {
 		return nil, err
@@ -178,6 +186,7 @@ func (v *ggufVocab) sentencePiece(o dirOptions) (*Tokenizer, error) {
 			m.charsmap = string(b)
 		}
 	}
+	v.spm = m
 	name, _ := v.f.Text("general.name")
 	name = strings.ToLower(name)
 	return m.tokenizer(spmOptions{
@@ -306,10 +315,10 @@ func (v *ggufVocab) byteLevel(o dirOptions) (*Tokenizer, error) {
 	}
 	b = append(b, `"pre_tokenizer":{"type":"Sequence","pretokenizers":[`...)
 	for _, pattern := range pre.patterns {
-		b = append(b, `{"type":"Split","behavior":"Isolated","pattern":{"Regex":`...)
+		b = append(b, `{"type":"Split","behavior":"Isolated","invert":false,"pattern":{"Regex":`...)
 		b = append(appendJSON(b, pattern), `}},`...)
 	}
-	b = append(b, `{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]},"decoder":{"type":"ByteLevel"},`...)
+	b = append(b, `{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":false,"use_regex":false}]},"decoder":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":false,"use_regex":true},`...)
 	return v.parseBPE(b, o, pre.ignoreMerges, false)
 }
 
@@ -331,7 +340,7 @@ func (v *ggufVocab) parseBPE(b []byte, o dirOptions, ignoreMerges, byteFallback 
 	if err != nil {
 		return nil, err
 	}
-	b = append(b, `"model":{"type":"BPE","ignore_merges":`...)
+	b = append(b, `"model":{"type":"BPE","dropout":null,"unk_token":null,"fuse_unk":false,"ignore_merges":`...)
 	b = strconv.AppendBool(b, ignoreMerges)
 	b = append(b, `,"byte_fallback":`...)
 	b = strconv.AppendBool(b, byteFallback)
@@ -362,7 +371,8 @@ func (v *ggufVocab) parseBPE(b []byte, o dirOptions, ignoreMerges, byteFallback 
 	}
 	b = append(b, `]},`...)
 	b = v.appendAdded(b, o)
-	return Parse(append(b, '}'))
+	v.json = append(b, '}')
+	return Parse(v.json)
 }
 
 // wordPiece is BERT's vocabulary; llama.cpp spells "##x" as "x", and "x" as "▁x".
@@ -392,7 +402,8 @@ func (v *ggufVocab) wordPiece(o dirOptions) (*Tokenizer, error) {
 		`"model":{"type":"WordPiece","continuing_subword_prefix":"##","max_input_chars_per_word":100,"unk_token":`)
 	b = v.appendVocab(append(appendJSON(b, unknown), `,"vocab":`...), v.tokens)
 	b = v.appendAdded(append(b, `},`...), o)
-	return Parse(append(b, '}'))
+	v.json = append(b, '}')
+	return Parse(v.json)
 }
 
 // ids is the inverse of tokens, which are to be unique.

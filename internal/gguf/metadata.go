@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"unicode/utf8"
 )
 
@@ -275,4 +276,46 @@ func (f *File) float(k Kind, at int) float64 {
 		return float64(uint64(n))
 	}
 	return float64(n)
+}
+
+// KV returns a value as it is to be written: of the Go type for its kind, see KV. Arrays of arrays
+// are none of those.
+func (f *File) KV(key string) (KV, error) {
+	i, ok := f.head.byKey[key]
+	if !ok {
+		return KV{}, f.errorf("%s: %w", key, ErrNoKey)
+	}
+	v := f.head.keys[i]
+	if v.kind == String {
+		return KV{key, string(f.text(&v.at))}, nil
+	}
+	if v.kind == Array && v.elem == String {
+		list, err := f.Strings(key)
+		return KV{key, list}, err
+	}
+	kind, n := v.kind, 1
+	if kind == Array {
+		kind, n = v.elem, v.n
+	}
+	if !kind.known() || kind == Array {
+		return KV{}, f.errorf("%s: is an array of arrays", key)
+	}
+	raw := f.head.meta[v.at:][:n*kinds[kind].size]
+	value, err := decode[kind](raw, n)
+	if err == nil && v.kind != Array {
+		value = reflect.ValueOf(value).Index(0).Interface()
+	}
+	return KV{key, value}, err
+}
+
+// decode reads n values of a kind.
+var decode = map[Kind]func(raw []byte, n int) (any, error){
+	Uint8: values[uint8], Int8: values[int8], Uint16: values[uint16], Int16: values[int16], Uint32: values[uint32], Int32: values[int32],
+	Uint64: values[uint64], Int64: values[int64], Float32: values[float32], Float64: values[float64], Bool: values[bool],
+}
+
+func values[T any](raw []byte, n int) (any, error) {
+	list := make([]T, n)
+	_, err := binary.Decode(raw, binary.LittleEndian, list)
+	return list, err
 }

@@ -79,7 +79,7 @@ func Export(config []byte, src checkpoint.Source) (*Exported, error) {
 	full := defaults.merge(given)
 	e := &Exported{Arch: fam.arch}
 	fam.describe(e, full, model.Dims())
-	if err := fam.tensors(e, model, src, fam.sizes(full)); err != nil {
+	if err := fam.tensors(e, model, src, sizesOf(model.Dims())); err != nil {
 		return nil, err
 	}
 	e.Metadata = append(e.Metadata, gguf.KV{Key: "general.file_type", Value: FileType(e.most())})
@@ -103,6 +103,10 @@ func (e *Exported) vector(name string, v []float32) {
 	e.Tensors = append(e.Tensors, Tensor{Info: gguf.Info{Name: name, Type: gguf.F32, Shape: []int{len(v)}}, Keep: true, data: floatBytes(v)})
 }
 
+func sizesOf(d models.Dims) sizes {
+	return sizes{heads: d.Heads, kvHeads: d.KVHeads, headDim: d.HeadDim}
+}
+
 // describe writes the metadata of a complete configuration.
 func (fam *family) describe(e *Exported, c conf, d models.Dims) {
 	e.Metadata = []gguf.KV{{Key: "general.architecture", Value: fam.arch}, {Key: "general.type", Value: "model"}}
@@ -123,15 +127,16 @@ func (fam *family) describe(e *Exported, c conf, d models.Dims) {
 		if !c.has(k.hf) {
 			continue
 		}
-		if k.kind == gguf.Float32 {
+		switch k.kind {
+		case gguf.Float32:
 			e.set(k.gguf, float32(c.float(k.hf)))
-			continue
+		case gguf.Bool:
+			e.set(k.gguf, c.bool(k.hf))
+		default:
+			e.set(k.gguf, uint32(c.int(k.hf)))
 		}
-		e.set(k.gguf, uint32(c.int(k.hf)))
 	}
-	s := fam.sizes(c)
-	s.headDim = d.HeadDim
-	fam.writeRope(e, c, s)
+	fam.writeRope(e, c, sizesOf(d))
 	if fam.toGGUF != nil {
 		fam.toGGUF(e, c)
 	}
@@ -144,10 +149,10 @@ func (fam *family) carry(e *Exported, given conf) error {
 		return err
 	}
 	over := conf{}
-	back, err := fam.synthesize(f, e.Arch, conf{})
+	back, _, err := fam.synthesize(f, e.Arch, conf{})
 	if err != nil && given.has("rope_scaling") { // one that its factors alone do not tell
 		over["rope_scaling"] = given["rope_scaling"]
-		back, err = fam.synthesize(f, e.Arch, over)
+		back, _, err = fam.synthesize(f, e.Arch, over)
 	}
 	if err != nil {
 		return err

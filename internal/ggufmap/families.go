@@ -12,8 +12,7 @@ type family struct {
 	model   string                               // model_type
 	when    func(f *gguf.File, arch string) bool // of several families with arch, which this is; nil: the first
 
-	rules    []rule
-	consumed []string // tensors that the configuration takes in
+	rules []rule
 
 	// defaults are config.json's, of what it need not say.
 	defaults string
@@ -27,8 +26,8 @@ type family struct {
 
 	ownHead bool // llama.cpp wants output.weight even where it is the embedding
 
-	// fromGGUF and toGGUF do what keys cannot: f is read into c, c (complete) is written to e.
-	fromGGUF func(f *gguf.File, arch string, c conf) error
+	// fromGGUF and toGGUF do what keys cannot: metadata is read into c, c (complete) is written to e.
+	fromGGUF func(m *meta, c conf)
 	toGGUF   func(e *Exported, c conf)
 
 	// notes says what llama.cpp computes otherwise, or refuses.
@@ -47,15 +46,19 @@ func (fam *family) theta() string {
 type rule struct {
 	gguf, hf string
 	order    *interleave
-	plusOne  bool // a norm, stored as w+1
-	stack    bool // all experts of the layer
-	f32      bool // llama.cpp wants a matrix in F32 too
+	plusOne  bool   // a norm, stored as w+1
+	stack    bool   // all experts of the layer
+	f32      bool   // llama.cpp wants a matrix in F32 too
+	with     string // the rule is for files that have this tensor; "" for all
 }
 
+// consumed are tensors that the configuration takes in.
+var consumed = []string{"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"}
+
 // rule finds the rule of a name of GGUF.
-func (fam *family) rule(template string) (rule, bool) {
+func (fam *family) rule(f *gguf.File, template string) (rule, bool) {
 	for _, r := range fam.rules {
-		if r.gguf == template {
+		if _, has := f.Tensor(r.with); r.gguf == template && (r.with == "" || has) {
 			return r, true
 		}
 	}
@@ -157,7 +160,6 @@ var families = []family{
 		when: func(f *gguf.File, arch string) bool { n, _ := f.Int(arch + ".expert_count"); return n > 0 },
 		rules: join(embed, prenorm, attention(rotated), experts(layer+"block_sparse_moe.gate",
 			layer+"block_sparse_moe.experts.%d.w1", layer+"block_sparse_moe.experts.%d.w3", layer+"block_sparse_moe.experts.%d.w2")),
-		consumed: []string{"rope_freqs.weight"},
 		defaults: `{"rms_norm_eps":1e-5,"rope_theta":1e6,"max_position_embeddings":32768,"num_local_experts":8,"num_experts_per_tok":2}`,
 		keys:     keys(rmsEps, window, used, []key{{"expert_count", "num_local_experts", gguf.Uint32}}),
 		notes:    windowNote,
@@ -168,7 +170,6 @@ var families = []family{
 			return f.Has(arch+".attention.sliding_window") || arch == "mistral3"
 		},
 		rules:    join(embed, prenorm, attention(rotated), mlp),
-		consumed: []string{"rope_freqs.weight"},
 		defaults: `{"num_key_value_heads":8,"rms_norm_eps":1e-6,"max_position_embeddings":131072,"rope_theta":10000,"sliding_window":4096}`,
 		keys:     keys(rmsEps, window),
 		fromGGUF: nullWindow,
@@ -177,34 +178,207 @@ var families = []family{
 	{
 		arch: "llama", hf: "LlamaForCausalLM", model: "llama",
 		rules:    join(embed, prenorm, attention(rotated), mlp),
-		consumed: []string{"rope_freqs.weight"},
 		defaults: `{"rms_norm_eps":1e-6,"rope_theta":10000,"max_position_embeddings":2048}`,
 		keys:     rmsEps,
 		fromGGUF: biases,
 	},
-}
-
-// nullWindow says that there is no window: without the key there would be one of 4096.
-func nullWindow(f *gguf.File, arch string, c conf) error {
-	if !c.has("sliding_window") {
-		c["sliding_window"] = []byte("null")
-	}
-	return nil
-}
-
-// biases finds what Llama's configuration says of them.
-func biases(f *gguf.File, arch string, c conf) error {
-	for name, key := range map[string]string{"blk.0.attn_q.bias": "attention_bias", "blk.0.ffn_up.bias": "mlp_bias"} {
-		if _, ok := f.Tensor(name); ok {
-			c.set(key, true)
-		}
-	}
-	return nil
-}
-
-func windowNote(c conf) []string {
-	if c.int("sliding_window") > 0 {
-		return []string{"sliding_window: llama.cpp lets this architecture's queries see everything"}
-	}
-	return nil
+	{
+		arch: "smollm3", hf: "SmolLM3ForCausalLM", model: "smollm3",
+		rules:    join(embed, prenorm, attention(rotated), mlp),
+		defaults: `{"rms_norm_eps":1e-6,"rope_theta":2e6,"max_position_embeddings":32768,"no_rope_layer_interval":4}`,
+		keys:     rmsEps,
+		fromGGUF: biases,
+		notes:    smolLM3Notes,
+	},
+	{
+		arch: "gemma", hf: "GemmaForCausalLM", model: "gemma",
+		rules:    join(embed, plusOne(prenorm), attention(nil), mlp),
+		defaults: `{"head_dim":256,"rms_norm_eps":1e-6,"rope_theta":10000,"max_position_embeddings":8192}`,
+		keys:     rmsEps,
+		fromGGUF: biases,
+		notes:    gemmaNotes,
+	},
+	{
+		arch: "gemma2", hf: "Gemma2ForCausalLM", model: "gemma2",
+		rules: join(embed, sandwich, attention(nil), mlp),
+		defaults: `{"head_dim":256,"rms_norm_eps":1e-6,"rope_theta":10000,"max_position_embeddings":8192,"sliding_window":4096,
+			"query_pre_attn_scalar":256,"attn_logit_softcapping":50,"final_logit_softcapping":30}`,
+		keys: keys(rmsEps, window, attnCap, finalCap),
+		fromGGUF: func(m *meta, c conf) {
+			biases(m, c)
+			m.scale(c, 46)
+			m.pattern(c, "")
+		},
+		toGGUF: func(e *Exported, c conf) { e.pattern(c, 2) },
+		notes:  gemmaNotes,
+	},
+	{
+		arch: "gemma3", hf: "Gemma3ForCausalLM", model: "gemma3_text",
+		rules: join(embed, sandwich, plusOne(headNorms), attention(nil), mlp),
+		defaults: `{"head_dim":256,"rms_norm_eps":1e-6,"rope_theta":1e6,"rope_local_base_freq":10000,"max_position_embeddings":131072,"sliding_window":4096,
+			"num_attention_heads":8,"num_key_value_heads":4,"query_pre_attn_scalar":256,"sliding_window_pattern":6}`,
+		keys: keys(rmsEps, window, finalCap, []key{{"rope.freq_base_swa", "rope_local_base_freq", gguf.Float32}}),
+		fromGGUF: func(m *meta, c conf) {
+			biases(m, c)
+			m.scale(c, 62)
+			m.pattern(c, "sliding_window_pattern")
+		},
+		toGGUF: func(e *Exported, c conf) { e.pattern(c, c.int("sliding_window_pattern")) },
+		notes:  gemmaNotes,
+	},
+	{
+		arch: "qwen2", hf: "Qwen2ForCausalLM", model: "qwen2",
+		rules:    join(embed, prenorm, attention(nil), mlp),
+		defaults: `{"rms_norm_eps":1e-6,"rope_theta":10000,"max_position_embeddings":32768}`,
+		keys:     rmsEps,
+		notes:    qwenNotes,
+	},
+	{
+		arch: "qwen3", hf: "Qwen3ForCausalLM", model: "qwen3",
+		rules:    join(embed, prenorm, attention(nil), headNorms, mlp),
+		defaults: `{"head_dim":128,"rms_norm_eps":1e-6,"rope_theta":10000,"max_position_embeddings":32768}`,
+		keys:     rmsEps,
+		fromGGUF: biases,
+		notes:    qwenNotes,
+	},
+	{
+		arch: "qwen3moe", hf: "Qwen3MoeForCausalLM", model: "qwen3_moe",
+		rules: join(embed, prenorm, attention(nil), headNorms, mlp, experts(layer+"mlp.gate",
+			layer+"mlp.experts.%d.gate_proj", layer+"mlp.experts.%d.up_proj", layer+"mlp.experts.%d.down_proj")),
+		defaults: `{"head_dim":128,"rms_norm_eps":1e-6,"rope_theta":10000,"max_position_embeddings":32768,"intermediate_size":6144,
+			"moe_intermediate_size":768,"num_experts_per_tok":8}`,
+		keys: keys(rmsEps, used, []key{{"expert_count", "num_experts", gguf.Uint32},
+			{"expert_feed_forward_length", "moe_intermediate_size", gguf.Uint32}}),
+		fromGGUF: func(m *meta, c conf) {
+			biases(m, c)
+			c.set("norm_topk_prob", true) // llama.cpp knows no other
+			if k := c.int("num_experts_per_tok"); !c.has("moe_intermediate_size") && k > 0 {
+				c.set("moe_intermediate_size", c.int("intermediate_size")/k)
+			}
+		},
+		toGGUF: func(e *Exported, c conf) {
+			if n := c.int("num_local_experts"); n > 0 { // transformers 5's spelling
+				e.set("expert_count", uint32(n))
+			}
+		},
+		notes: qwenNotes,
+	},
+	{
+		arch: "olmo2", hf: "Olmo2ForCausalLM", model: "olmo2",
+		rules: join(embed, attention(nil), headNorms, mlp, []rule{
+			{gguf: "output_norm", hf: "model.norm"},
+			{gguf: "blk.%d.post_attention_norm", hf: layer + "post_attention_layernorm"},
+			{gguf: "blk.%d.post_ffw_norm", hf: layer + "post_feedforward_layernorm"},
+		}),
+		defaults: `{"rms_norm_eps":1e-5,"rope_theta":10000,"max_position_embeddings":2048}`,
+		keys:     rmsEps,
+		ownHead:  true,
+		fromGGUF: biases,
+		notes: func(c conf) []string {
+			return only(c.bool("attention_bias"), refused("attention_bias"))
+		},
+	},
+	{
+		arch: "phi2", hf: "PhiForCausalLM", model: "phi",
+		rules: join(embed, []rule{
+			{gguf: "output_norm", hf: "model.final_layernorm"},
+			{gguf: "blk.%d.attn_norm", hf: layer + "input_layernorm"},
+			{gguf: "blk.%d.attn_q", hf: layer + "self_attn.q_proj"},
+			{gguf: "blk.%d.attn_k", hf: layer + "self_attn.k_proj"},
+			{gguf: "blk.%d.attn_v", hf: layer + "self_attn.v_proj"},
+			{gguf: "blk.%d.attn_output", hf: layer + "self_attn.dense"},
+			{gguf: "blk.%d.ffn_up", hf: layer + "mlp.fc1"},
+			{gguf: "blk.%d.ffn_down", hf: layer + "mlp.fc2"},
+		}),
+		defaults: `{"layer_norm_eps":1e-5,"rope_theta":10000,"max_position_embeddings":2048,"partial_rotary_factor":0.5}`,
+		keys:     normEps,
+		partial:  "partial_rotary_factor", noHead: true, ownHead: true,
+		fromGGUF: func(m *meta, c conf) { c.set("hidden_act", "gelu_new") },
+	},
+	{
+		arch: "phi3", hf: "Phi3ForCausalLM", model: "phi3",
+		rules: join(embed, prenorm, []rule{
+			{gguf: "blk.%d.attn_qkv", hf: layer + "self_attn.qkv_proj"},
+			{gguf: "blk.%d.attn_output", hf: layer + "self_attn.o_proj"},
+			{gguf: "blk.%d.ffn_up", hf: layer + "mlp.gate_up_proj"}, // both, the gate first
+			{gguf: "blk.%d.ffn_down", hf: layer + "mlp.down_proj"},
+		}),
+		defaults: `{"rms_norm_eps":1e-5,"rope_theta":10000,"max_position_embeddings":4096,"original_max_position_embeddings":4096,"partial_rotary_factor":1}`,
+		keys:     keys(rmsEps, window),
+		partial:  "partial_rotary_factor", noHead: true,
+		toGGUF: func(e *Exported, c conf) { // llama.cpp's scripts mark Phi-4 by 0
+			e.set("attention.sliding_window", uint32(c.int("sliding_window")))
+			e.set("rope.scaling.original_context_length", uint32(c.int("original_max_position_embeddings")))
+		},
+		fromGGUF: func(m *meta, c conf) {
+			if c.int("sliding_window") == 0 {
+				c["sliding_window"] = []byte("null")
+			}
+		},
+		notes: windowNote,
+	},
+	{
+		arch: "gptneox", hf: "GPTNeoXForCausalLM", model: "gpt_neox",
+		rules: []rule{
+			{gguf: "token_embd", hf: "gpt_neox.embed_in"},
+			{gguf: "output", hf: "embed_out"},
+			{gguf: "output_norm", hf: "gpt_neox.final_layer_norm"},
+			{gguf: "blk.%d.attn_norm", hf: "gpt_neox.layers.%d.input_layernorm"},
+			{gguf: "blk.%d.attn_qkv", hf: "gpt_neox.layers.%d.attention.query_key_value", order: grouped},
+			{gguf: "blk.%d.attn_output", hf: "gpt_neox.layers.%d.attention.dense"},
+			{gguf: "blk.%d.ffn_norm", hf: "gpt_neox.layers.%d.post_attention_layernorm"},
+			{gguf: "blk.%d.ffn_up", hf: "gpt_neox.layers.%d.mlp.dense_h_to_4h"},
+			{gguf: "blk.%d.ffn_down", hf: "gpt_neox.layers.%d.mlp.dense_4h_to_h"},
+		},
+		defaults: `{"layer_norm_eps":1e-5,"rotary_emb_base":10000,"rotary_pct":0.25,"max_position_embeddings":2048,"use_parallel_residual":true,
+			"attention_bias":true,"hidden_act":"gelu"}`,
+		keys:     keys(normEps, []key{{"use_parallel_residual", "use_parallel_residual", gguf.Bool}}),
+		thetaKey: "rotary_emb_base", partial: "rotary_pct", noHead: true, kv: "-", ownHead: true,
+		fromGGUF: func(m *meta, c conf) {
+			_, ok := m.f.Tensor("blk.0.attn_qkv.bias")
+			c.set("attention_bias", ok)
+		},
+		notes: func(c conf) []string {
+			var list []string
+			list = append(list, only(!c.bool("attention_bias"), refused("attention_bias false"))...)
+			return append(list, only(c.text("hidden_act") == "relu" || c.text("hidden_act") == "silu", "hidden_act: llama.cpp computes gelu")...)
+		},
+	},
+	{
+		arch: "falcon", hf: "FalconForCausalLM", model: "falcon",
+		rules: []rule{
+			{gguf: "token_embd", hf: "transformer.word_embeddings"},
+			{gguf: "output", hf: "lm_head"},
+			{gguf: "output_norm", hf: "transformer.ln_f"},
+			{gguf: "blk.%d.attn_norm", hf: "transformer.h.%d.ln_mlp", with: "blk.0.attn_norm_2.weight"},
+			{gguf: "blk.%d.attn_norm_2", hf: "transformer.h.%d.ln_attn"},
+			{gguf: "blk.%d.attn_norm", hf: "transformer.h.%d.input_layernorm"},
+			{gguf: "blk.%d.ffn_norm", hf: "transformer.h.%d.post_attention_layernorm"},
+			{gguf: "blk.%d.attn_qkv", hf: "transformer.h.%d.self_attention.query_key_value", order: grouped},
+			{gguf: "blk.%d.attn_output", hf: "transformer.h.%d.self_attention.dense"},
+			{gguf: "blk.%d.ffn_up", hf: "transformer.h.%d.mlp.dense_h_to_4h"},
+			{gguf: "blk.%d.ffn_down", hf: "transformer.h.%d.mlp.dense_4h_to_h"},
+		},
+		defaults: `{"layer_norm_epsilon":1e-5,"rope_theta":10000,"max_position_embeddings":2048,"parallel_attn":true,"activation":"gelu"}`,
+		keys:     []key{{"attention.layer_norm_epsilon", "layer_norm_epsilon", gguf.Float32}},
+		noHead:   true, ffn: "ffn_hidden_size", kv: "num_kv_heads",
+		fromGGUF: falconLayout,
+		notes: func(c conf) []string {
+			var list []string
+			list = append(list, only(!c.bool("parallel_attn"), refused("parallel_attn false"))...)
+			list = append(list, only(c.bool("bias"), refused("bias"))...)
+			return append(list, only(c.text("activation") == "relu" || c.text("activation") == "silu", "activation: llama.cpp computes gelu")...)
+		},
+	},
+	{
+		arch: "stablelm", hf: "StableLmForCausalLM", model: "stablelm",
+		rules:    join(embed, prenorm, attention(nil), mlp),
+		defaults: `{"layer_norm_eps":1e-5,"rope_theta":10000,"max_position_embeddings":4096,"partial_rotary_factor":0.25}`,
+		keys:     normEps,
+		partial:  "partial_rotary_factor", noHead: true, ownHead: true,
+		fromGGUF: func(m *meta, c conf) {
+			_, ok := m.f.Tensor("blk.0.attn_q.bias")
+			c.set("use_qkv_bias", ok)
+		},
+	},
 }

@@ -52,11 +52,11 @@ func Source(f *gguf.File) (checkpoint.Source, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := fam.synthesize(f, arch, over)
+	c, s, err := fam.synthesize(f, arch, over)
 	if err != nil {
 		return nil, nil, err
 	}
-	src, err := fam.source(f, c)
+	src, err := fam.source(f, s)
 	if err != nil {
 		return nil, nil, err
 	}

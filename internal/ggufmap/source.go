@@ -31,9 +31,8 @@ type entry struct {
 }
 
 // source lists the weights.
-func (fam *family) source(f *gguf.File, c conf) (*mapped, error) {
+func (fam *family) source(f *gguf.File, s sizes) (*mapped, error) {
 	m := &mapped{f: f, from: map[string]*entry{}}
-	s := fam.sizes(c)
 	var unknown []error
 	for _, name := range f.Names() {
 		t, _ := f.Tensor(name)
@@ -46,7 +45,7 @@ func (fam *family) source(f *gguf.File, c conf) (*mapped, error) {
 
 // place adds the weights that t holds.
 func (fam *family) place(m *mapped, t gguf.Tensor, s sizes) error {
-	if slices.Contains(fam.consumed, t.Name) {
+	if slices.Contains(consumed, t.Name) {
 		return nil
 	}
 	template, layer, suffix := split(t.Name)
@@ -82,7 +81,7 @@ func (fam *family) place(m *mapped, t gguf.Tensor, s sizes) error {
 		m.names = append(m.names, hf)
 		return nil
 	}
-	r, ok := fam.rule(template)
+	r, ok := fam.rule(m.f, template)
 	switch {
 	case ok && r.stack:
 		if len(t.Shape) != 3 || suffix != ".weight" || t.Shape[0] != s.experts {
@@ -107,7 +106,7 @@ func (fam *family) place(m *mapped, t gguf.Tensor, s sizes) error {
 			template string
 			rows     int
 		}{{"blk.%d.attn_q", s.heads * head}, {"blk.%d.attn_k", s.kvHeads * head}, {"blk.%d.attn_v", s.kvHeads * head}} {
-			r, ok := fam.rule(p.template)
+			r, ok := fam.rule(m.f, p.template)
 			if !ok || (s.heads+2*s.kvHeads)*head != n {
 				return fmt.Errorf("tensor %s: is not known, or has another number of rows than %d queries and %d keys and values of %d", t.Name, s.heads, s.kvHeads, head)
 			}

@@ -57,8 +57,8 @@ func (m *meta) ok(err error, must bool) bool {
 	return err == nil
 }
 
-// synthesize makes the config.json of the model in f.
-func (fam *family) synthesize(f *gguf.File, arch string, over conf) (conf, error) {
+// synthesize makes the config.json of the model in f, and the sizes that orders depend on.
+func (fam *family) synthesize(f *gguf.File, arch string, over conf) (conf, sizes, error) {
 	m := &meta{f: f, arch: arch}
 	c := conf{}
 	c.set("architectures", []string{fam.hf})
@@ -87,7 +87,7 @@ func (fam *family) synthesize(f *gguf.File, arch string, over conf) (conf, error
 		m.errs = append(m.errs, fmt.Errorf("%s.attention.head_count_kv is %d for %d heads, want the same number", arch, kv, heads))
 	}
 	if heads < 1 || hidden < 1 {
-		return nil, errors.Join(append(m.errs, fmt.Errorf("%s: %d heads of %d channels together, want positive numbers", arch, heads, hidden))...)
+		return nil, sizes{}, errors.Join(append(m.errs, fmt.Errorf("%s: %d heads of %d channels together, want positive numbers", arch, heads, hidden))...)
 	}
 	head := hidden / heads
 	if n, ok := m.int("attention.key_length", false); ok {
@@ -109,6 +109,10 @@ func (fam *family) synthesize(f *gguf.File, arch string, over conf) (conf, error
 			if v, ok := m.float(k.gguf, false); ok {
 				c.number(k.hf, v)
 			}
+		case gguf.Bool:
+			if v, err := f.Bool(m.name(k.gguf)); m.ok(err, false) {
+				c.set(k.hf, v)
+			}
 		default:
 			if n, ok := m.int(k.gguf, false); ok {
 				c.set(k.hf, n)
@@ -122,21 +126,19 @@ func (fam *family) synthesize(f *gguf.File, arch string, over conf) (conf, error
 	}
 	m.ids(c)
 	if fam.fromGGUF != nil {
-		if err := fam.fromGGUF(f, arch, c); err != nil {
-			m.errs = append(m.errs, err)
-		}
+		fam.fromGGUF(m, c)
 	}
 	fam.readRope(m, c, head, over)
 	m.strange(fam)
 	if err := errors.Join(m.errs...); err != nil {
-		return nil, err
+		return nil, sizes{}, err
 	}
 	if !over.has("torch_dtype") {
 		if name, ok := dtypeNames[f32OrMost(f)]; ok {
 			c.set("torch_dtype", name)
 		}
 	}
-	return c.merge(over), nil
+	return c.merge(over), sizes{heads, kv, head, max(c.int("num_local_experts"), c.int("num_experts"))}, nil
 }
 
 // vocabulary is the rows of the embedding: the key of that name need not be there.
@@ -198,20 +200,6 @@ func (fam *family) kvKey() string {
 		return fam.kv
 	}
 	return "num_key_value_heads"
-}
-
-// sizes are those of a complete configuration.
-func (fam *family) sizes(c conf) sizes {
-	s := sizes{heads: c.int("num_attention_heads"), headDim: c.int("head_dim")}
-	s.experts = max(c.int("num_local_experts"), c.int("num_experts"))
-	s.kvHeads = s.heads
-	if fam.kv != "-" && c.int(fam.kvKey()) > 0 {
-		s.kvHeads = c.int(fam.kvKey())
-	}
-	if s.headDim == 0 && s.heads > 0 {
-		s.headDim = c.int("hidden_size") / s.heads
-	}
-	return s
 }
 
 var dtypeNames = map[gguf.Type]string{gguf.F32: "float32", gguf.F16: "float16", gguf.BF16: "bfloat16"}

@@ -3,8 +3,8 @@ package ggufmap
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
-	"os"
 	"strconv"
 	"strings"
 
@@ -295,8 +295,21 @@ var fileTypes = map[string]uint32{
 }
 
 // WriteFile writes a GGUF file of tensors as they are: to a temporary name, synced, renamed.
-// progress, if not nil, is told the bytes of weights that are written, of all.
-func WriteFile(path string, meta []gguf.KV, tensors []Tensor, progress func(done, total int) error) (err error) {
+// progress, if not nil, is told the bytes of weights that are written, of all; its error ends the writing.
+func WriteFile(path string, meta []gguf.KV, tensors []Tensor, progress func(done, total int) error) error {
+	f, err := durable.CreateFile(path, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if err := Write(f, meta, tensors, progress); err != nil {
+		return err
+	}
+	return f.Commit()
+}
+
+// Write is WriteFile to w.
+func Write(to io.Writer, meta []gguf.KV, tensors []Tensor, progress func(done, total int) error) error {
 	infos := make([]gguf.Info, len(tensors))
 	total := 0
 	for i, t := range tensors {
@@ -307,14 +320,9 @@ func WriteFile(path string, meta []gguf.KV, tensors []Tensor, progress func(done
 		}
 		total += n
 	}
-	f, err := durable.CreateFile(path, os.FileMode(0o644))
+	w, err := gguf.NewWriter(to, meta, infos)
 	if err != nil {
 		return err
-	}
-	defer f.Abort()
-	w, err := gguf.NewWriter(f, meta, infos)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
 	}
 	done := 0
 	for i := range tensors {
@@ -325,7 +333,7 @@ func WriteFile(path string, meta []gguf.KV, tensors []Tensor, progress func(done
 		for at := 0; at < t.Rows(); at += step {
 			piece := buf[:min(step, t.Rows()-at)*rowBytes]
 			if err := t.Read(piece, at); err != nil {
-				return fmt.Errorf("%s: %w", path, err)
+				return err
 			}
 			if _, err := w.Write(piece); err != nil {
 				return err
@@ -338,10 +346,7 @@ func WriteFile(path string, meta []gguf.KV, tensors []Tensor, progress func(done
 			}
 		}
 	}
-	if err := w.Close(); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return f.Commit()
+	return w.Close()
 }
 
 var _ checkpoint.Headers = (*mapped)(nil)
