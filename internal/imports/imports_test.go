@@ -22,6 +22,7 @@ var levels = []string{
 	"internal/kvcache internal/checkpoint",
 	"models",
 	"lora internal/generate internal/train internal/ggufmap",
+	"quantize",
 	"recipes",
 	"cmd/litgpt",
 }
