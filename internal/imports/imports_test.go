@@ -23,6 +23,7 @@ var levels = []string{
 	"models",
 	"internal/ggufmap",
 	"lora internal/generate internal/train",
+	"quantize",
 	"recipes",
 	"cmd/litgpt",
 }
