@@ -2,6 +2,7 @@ package ggml
 
 // #include "cggml.h"
 // #include "kernels.h"
+// #include "quantize.h"
 // static int64_t lg_block(enum ggml_type t) { return ggml_get_type_traits(t)->blck_size; }
 // static size_t lg_block_bytes(enum ggml_type t) { return ggml_get_type_traits(t)->type_size; }
 // static void lg_to_float(enum ggml_type t, const void *x, float *y, int64_t k) { ggml_get_type_traits(t)->to_float(x, y, k); }
@@ -50,7 +51,8 @@ func Dequantize(t Type, src []byte, dst []float32) {
 	C.lg_to_float(C.enum_ggml_type(t), unsafe.Pointer(&src[0]), (*C.float)(&dst[0]), C.int64_t(len(dst)))
 }
 
-// Quantize converts rows of perRow floats, whole blocks of t, as llama-quantize does.
+// Quantize converts rows of perRow floats, whole blocks of t, as llama-quantize does, to the same bytes
+// (quantize.cpp; of IQ1, IQ2, IQ3 and TQ to GGML's, which depend on the compiler's flags).
 // importance, when not nil, weighs the errors of a row's elements: the mean squares of
 // the activations that meet them (perRow). Several goroutines may quantize at once.
 func Quantize(t Type, src []float32, perRow int, importance []float32, dst []byte) {
@@ -60,6 +62,9 @@ func Quantize(t Type, src []float32, perRow int, importance []float32, dst []byt
 	var weights *C.float
 	if importance != nil {
 		weights = (*C.float)(&importance[0])
+	}
+	if C.lg_quantize(C.int(t), (*C.float)(&src[0]), (*C.uint8_t)(&dst[0]), C.int64_t(len(src)/perRow), C.int64_t(perRow), weights) {
+		return
 	}
 	C.ggml_quantize_chunk(C.enum_ggml_type(t), (*C.float)(&src[0]), unsafe.Pointer(&dst[0]), 0, C.int64_t(len(src)/perRow), C.int64_t(perRow), weights)
 }

@@ -22,7 +22,9 @@ var levels = []string{
 	"internal/autograd internal/optim internal/nn tokenizer/sugarme",
 	"internal/kvcache internal/checkpoint",
 	"models",
-	"lora internal/generate internal/train internal/litgpt internal/ggufmap",
+	"internal/ggufmap internal/litgpt",
+	"lora internal/generate internal/train",
+	"quantize",
 	"recipes",
 	"cmd/litgpt",
 }

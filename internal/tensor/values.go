@@ -160,3 +160,6 @@ func floatToHalf(f float32) uint16 {
 	a += 0xfff + (a>>13)&1
 	return sign | uint16((a-0x38000000)>>13)
 }
+
+// ValidBlocks reports whether the scales of a quantized type's blocks are numbers: no infinity, no NaN.
+func ValidBlocks(dtype DType, data []byte) bool { return ggml.Valid(dtypes[dtype].ggml, data) }

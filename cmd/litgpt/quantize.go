@@ -1,0 +1,22 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/litgpt-go/litgpt/internal/settings"
+	"github.com/litgpt-go/litgpt/recipes"
+)
+
+func newQuantize(env *env) *cobra.Command {
+	cfg := recipes.NewQuantize()
+	return settings.Command("quantize", "make a checkpoint smaller: four bits a weight, or so", `Quantize a model into a GGUF file.
+
+  litgpt quantize CHECKPOINT model.gguf --type Q4_K_M
+  litgpt quantize CHECKPOINT model.gguf --type Q3_K_M --calibrate text.txt
+  litgpt quantize --type list   shows the types
+Every command takes the file as a checkpoint, and so does llama.cpp.`, &cfg, func(ctx context.Context) error {
+		return cfg.Run(ctx, env.out())
+	})
+}
