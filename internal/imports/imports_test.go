@@ -17,11 +17,11 @@ const module = "github.com/litgpt-go/litgpt"
 // on its own line or below. leaf packages import none of ours.
 var levels = []string{
 	"internal/ggml internal/ggml/cuda internal/safetensors internal/gguf internal/durable internal/settings internal/progress internal/sample internal/data internal/repl tokenizer/jinja tokenizer/training",
-	"internal/tensor internal/cudatest tokenizer",
+	"internal/tensor internal/cudatest internal/pth tokenizer",
 	"internal/autograd internal/optim internal/nn tokenizer/sugarme",
 	"internal/kvcache internal/checkpoint",
 	"models",
-	"lora internal/generate internal/train internal/ggufmap",
+	"lora internal/generate internal/train internal/ggufmap internal/litgpt",
 	"recipes",
 	"cmd/litgpt",
 }

@@ -1,0 +1,18 @@
+//go:build !unix
+
+package pth
+
+import (
+	"fmt"
+	"io"
+	"os"
+)
+
+// mapFile reads the size bytes of f into memory where there is no mmap.
+func mapFile(f *os.File, size int) (mapped []byte, release func([]byte) error, err error) {
+	mapped = make([]byte, size)
+	if _, err := io.ReadFull(io.NewSectionReader(f, 0, int64(size)), mapped); err != nil {
+		return nil, nil, fmt.Errorf("read %d bytes: %w", size, err)
+	}
+	return mapped, func([]byte) error { return nil }, nil
+}
