@@ -21,7 +21,8 @@ var levels = []string{
 	"internal/autograd internal/optim internal/nn tokenizer/sugarme",
 	"internal/kvcache internal/checkpoint",
 	"models",
-	"lora internal/generate internal/train internal/ggufmap internal/litgpt",
+	"internal/ggufmap internal/litgpt",
+	"lora internal/generate internal/train",
 	"recipes",
 	"cmd/litgpt",
 }
