@@ -148,18 +148,21 @@ func LoadGGUF(dev *tensor.Device, model any, config []byte, path string) (Config
 	if err != nil {
 		return cfg, Base{}, fmt.Errorf("%s: %w", path, err)
 	}
-	var base Base
+	base, err := GGUFBase(f)
+	return cfg, base, err
+}
+
+// GGUFBase says which checkpoint the adapter in a GGUF file corrects, as far as SaveGGUF wrote it there.
+func GGUFBase(f *gguf.File) (base Base, err error) {
 	if f.Has(basePathKey) {
 		if base.Path, err = f.Text(basePathKey); err != nil {
-			return cfg, base, err
+			return base, err
 		}
 	}
 	if f.Has(baseHashKey) {
-		if base.Hash, err = f.Text(baseHashKey); err != nil {
-			return cfg, base, err
-		}
+		base.Hash, err = f.Text(baseHashKey)
 	}
-	return cfg, base, nil
+	return base, err
 }
 
 func loadGGUF(dev *tensor.Device, model any, config []byte, f *gguf.File) (cfg Config, err error) {

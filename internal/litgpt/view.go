@@ -150,6 +150,15 @@ func (v *View) Tensor(name string) (safetensors.Tensor, bool) {
 	return t, true
 }
 
+// Header implements checkpoint.Headers: Data is nil where the rows would have to be copied.
+func (v *View) Header(name string) (safetensors.Tensor, bool) {
+	t, ok := v.targets[name]
+	if !ok || len(t.pieces) == 1 {
+		return v.Tensor(name)
+	}
+	return safetensors.Tensor{Name: name, DType: t.dtype, Shape: slices.Clone(t.shape)}, true
+}
+
 // Err says why Tensor did not give a tensor that is there: the file was truncated while it
 // was open, or its disk is gone.
 func (v *View) Err() error {

@@ -87,6 +87,15 @@ func (d *Dir) add(f *File) {
 	}
 }
 
+// Files lists the paths of the files the weights are in, sorted.
+func (d *Dir) Files() []string {
+	var paths []string
+	for _, f := range d.files {
+		paths = append(paths, f.path)
+	}
+	return paths
+}
+
 // Names lists the tensors, file by file.
 func (d *Dir) Names() []string {
 	var names []string

@@ -68,6 +68,9 @@ func open(path string) (*File, error) {
 	return &File{path: path, mapped: mapped, release: release, names: names, tensors: tensors}, nil
 }
 
+// Files is the path alone.
+func (f *File) Files() []string { return []string{f.path} }
+
 // Names lists the tensors in the order of the dictionary.
 func (f *File) Names() []string { return slices.Clone(f.names) }
 
