@@ -125,6 +125,9 @@ func FuzzOniguruma(f *testing.F) {
 			return
 		}
 		re.MatchTimeout = 50 * time.Millisecond
+		start := time.Now()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		const text = "ab É\n漢1 _\xff"
 		end := 0
 		for _, x := range findPattern(text, re) {
@@ -132,6 +135,10 @@ func FuzzOniguruma(f *testing.F) {
 				t.Errorf("%q: a piece from %d to %d after %d", pattern, x.start, x.end, end)
 			}
 			end = x.end
+		}
+		runtime.ReadMemStats(&after)
+		if took, grown := time.Since(start), (after.TotalAlloc-before.TotalAlloc)>>20; took > 5*time.Second || grown > 500 {
+			t.Errorf("%q: took %v and %d MB", pattern, took, grown)
 		}
 		if end != len(text) {
 			t.Errorf("%q: pieces end at %d of %d", pattern, end, len(text))

@@ -152,6 +152,9 @@ func TestOniguruma(t *testing.T) {
 		{`^.`, "a\nb\n", []string{"a", "b"}},
 		{`\x{1F999}|\x41`, "A🦙", []string{"A", "🦙"}},
 		{`(?<n>a)\k<n>`, "aab", []string{"aa"}},
+		{`\x41++\u0042?+`, "AAB", []string{"AAB"}}, // the whole escape is repeated
+		{`(?>(?:(?>x?)+?)+)`, "", nil},             // fills memory in regexp2: an error
+		{`(?:a?b?)*c`, "abbac", []string{"abbac"}},
 		{`\w+`, "a²_漢-é\u0897", []string{"a²_漢", "é\u0897"}}, // U+0897 is of Unicode 16
 		{`\p{L}`, "\u1c89", []string{"\u1c89"}},
 		{`(?#comment)a`, "a", []string{"a"}},
