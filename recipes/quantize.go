@@ -25,9 +25,9 @@ import (
 
 // Quantize makes a smaller checkpoint: "litgpt quantize".
 type Quantize struct {
-	CheckpointDir string   `yaml:"checkpoint_dir" arg:"0" help:"model directory or GGUF file"`
-	OutFile       string   `yaml:"out_file" arg:"1" help:"the GGUF file to write"`
-	Type          string   `yaml:"type" help:"how: Q4_K_M, Q4_0, Q8_0 and others of llama-quantize's; list shows all"`
+	CheckpointDir string   `yaml:"checkpoint_dir" arg:"0" help:"model directory or GGUF file; or list, to see the types"`
+	OutFile       string   `yaml:"out_file" arg:"1,optional" help:"the GGUF file to write"`
+	Type          string   `yaml:"type" help:"how: Q4_K_M, Q4_0, Q8_0 and others of llama-quantize's"`
 	Override      []string `yaml:"override" help:"types by name, the first that matches counts: 'blk.*.ffn_down=Q6_K', 'self_attn.v_proj=Q8_0'"`
 	Pure          bool     `yaml:"pure" help:"one type for all matrices, instead of more bits for those that need them"`
 	KeepHead      bool     `yaml:"keep_head" help:"leave the output projection, or the embedding that is it, in its type"`
@@ -49,7 +49,7 @@ func NewQuantize() Quantize {
 
 // Run quantizes.
 func (c Quantize) Run(ctx context.Context, out Out) error {
-	if c.Type == "list" {
+	if c.CheckpointDir == "list" {
 		_, err := fmt.Fprintln(out.Result, strings.Join(quantize.Names(), "\n"))
 		return err
 	}
