@@ -75,6 +75,12 @@ func TestConvert(t *testing.T) {
 		}
 	}
 
+	for _, checkpoint := range []string{"lit", "back"} {
+		if r := ok(t, litgpt(t, dir, "check", checkpoint)); !strings.Contains(r.stdout, "0 errors") || !strings.Contains(r.stdout, "(21 weights, a tokenizer of 512 ids") {
+			t.Errorf("check %s: got %q", checkpoint, r.stdout)
+		}
+	}
+
 	// LitGPT's directory and GGUF are bases of adapters, which become llama.cpp's and come back.
 	for _, base := range []string{"lit", "tiny.gguf"} {
 		out := "out-" + base
