@@ -63,6 +63,9 @@ func (c Convert) Run(ctx context.Context, out Out) error {
 	if !exists(src) {
 		return fmt.Errorf("%s: there is no such checkpoint", src)
 	}
+	if info, err := os.Stat(src); err == nil && !info.IsDir() && !ggufmap.Is(src) {
+		return fmt.Errorf("%s: is a file, and no GGUF file; name the checkpoint's directory", src)
+	}
 	if err := absent(c.Destination); err != nil {
 		return err
 	}

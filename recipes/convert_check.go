@@ -122,16 +122,17 @@ func (c *conversion) compare(o *output, path string) (difference, error) {
 	return d, nil
 }
 
-// tolerance is what the types of the weights explain, relative to the logits: several times what
-// models of these types differ by, and a tenth of what a wrong layer does.
+// tolerance is what the types of the weights explain, relative to the logits: several times what models of
+// these types differ by (a tiny one with experts by 0.024 in F16, where a rounding chooses another expert),
+// and far below what a wrong layer does (about 1).
 func tolerance(types []tensor.DType) float64 {
 	most := 1e-4
 	for _, t := range types {
 		switch {
 		case t == tensor.BF16, t.Quantized(): // quantized weights may be multiplied by activations in 8 bits
-			most = max(most, 0.05)
+			most = max(most, 0.1)
 		case t == tensor.F16:
-			most = max(most, 0.01)
+			most = max(most, 0.05)
 		}
 	}
 	return most

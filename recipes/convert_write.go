@@ -125,17 +125,18 @@ func (c *conversion) writeHF(path string) (*output, error) {
 func (c *conversion) saveShards(d *durable.Dir, shard int) error {
 	var shards [][]safetensors.Info
 	at, total := 0, 0
-	embedded := map[*byte]bool{} // what PyTorch files store once under several names
+	stored := map[*byte]bool{} // PyTorch files have one storage for several names
 	for _, name := range c.src.Names() {
 		t, ok := checkpoint.Header(c.src, name)
 		if !ok {
 			return fmt.Errorf("%s: cannot be read", name)
 		}
+		twice := len(t.Data) > 0 && stored[&t.Data[0]]
+		if c.from.Dims().Tied && (name == "lm_head.weight" || name == "embed_out.weight") && (twice || c.form == formGGUF) {
+			continue // some architectures of GGUF have the embedding again as their head
+		}
 		if len(t.Data) > 0 {
-			if embedded[&t.Data[0]] && (name == "lm_head.weight" || name == "embed_out.weight") && c.from.Dims().Tied {
-				continue
-			}
-			embedded[&t.Data[0]] = true
+			stored[&t.Data[0]] = true
 		}
 		info := safetensors.Info{Name: name, DType: c.outType(t), Shape: t.Shape}
 		n := info.DType.Size()

@@ -46,7 +46,7 @@ func formOf(path string) form {
 		return formGGUF
 	case !has(litgpt.ConfigFile):
 		return formHF
-	case !has("config.json"), has(litgpt.WeightsFile) && !slices.ContainsFunc(hfWeights, has):
+	case !has("config.json"), !slices.ContainsFunc(hfWeights, has):
 		return formLit
 	}
 	return formHF
