@@ -115,7 +115,11 @@ func (c Quantize) Run(ctx context.Context, out Out) error {
 	if err := enoughDisk(c.OutFile, int64(p.Bytes())); err != nil {
 		return err
 	}
-	// GPTQ-HERE
+	if c.GPTQ {
+		if err := c.correct(ctx, out, l, p, dev, chunks); err != nil {
+			return err
+		}
+	}
 	threads := c.Threads
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
@@ -298,6 +302,25 @@ func (c Quantize) observe(ctx context.Context, out Out, l *loaded, e *ggufmap.Ex
 		out.Log(nil).Info("importance", "file", c.Imatrix, "entries", len(im.Entries))
 	}
 	return im, nil
+}
+
+// correct quantizes the layers of the blocks with GPTQ.
+func (c Quantize) correct(ctx context.Context, out Out, l *loaded, p *quantize.Plan, dev *tensor.Device, chunks [][]int32) error {
+	t, err := l.twin()
+	if err != nil {
+		return err
+	}
+	defer t.free()
+	if err := t.load(dev, checkpoint.Stored, false); err != nil {
+		return err
+	}
+	bar := out.NewBar(int64(t.Dims().Layers), "correct", "blocks")
+	defer bar.Done()
+	if err := quantize.Correct(ctx, dev, t.Model, l.config, quantize.Cache(l.src), p, chunks, func() { bar.Add(1) }); err != nil {
+		return err
+	}
+	bar.Done()
+	return nil
 }
 
 // enoughDisk is an error when the disk of a file has less than n bytes.
