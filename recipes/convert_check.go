@@ -165,6 +165,7 @@ func (c *conversion) logits(dev *tensor.Device, l *loaded, prompts [][]int32) (a
 	if err := l.load(dev, checkpoint.Stored, false); err != nil {
 		return nil, nil, err
 	}
+	dev.Dequantize(tensor.F32) // what the weights say, not what rounded activations make of them
 	for _, p := range nn.Params(l.Model) {
 		types = append(types, p.DType())
 	}

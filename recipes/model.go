@@ -146,8 +146,9 @@ func (l *loaded) load(dev *tensor.Device, matrix checkpoint.Type, own bool) erro
 	return nil
 }
 
-// products is the type in which a GPU computes products with quantized weights, as LitGPT's
+// products is the type in which products with quantized weights are computed, as LitGPT's
 // bitsandbytes plugin does: that of the precision asked for, and BF16 for a checkpoint's own.
+// On the CPU F32 keeps activations as they are, which are rounded to 8 bits otherwise.
 func products(matrix checkpoint.Type) tensor.DType {
 	switch matrix {
 	case checkpoint.F32:

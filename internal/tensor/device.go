@@ -20,7 +20,7 @@ type Device struct {
 	lower func(p *Program, t *Tensor, src []ggml.Tensor) ggml.Tensor
 	group *group // set when the device is several
 
-	dequantized DType // of quantized matrices in products on a GPU, see [Device.Dequantize]
+	dequantized DType // of quantized matrices in products, see [Device.Dequantize]
 
 	planning bool // counts memory and has none, see [Device.Plan]
 	used     ledger
@@ -72,7 +72,7 @@ func openCPU(threads int) (*Device, error) {
 	if b == nil {
 		return nil, fmt.Errorf("device cpu: not enough memory for the backend")
 	}
-	return &Device{Name: "cpu", Threads: threads, b: b, lower: lowerCPU}, nil
+	return &Device{Name: "cpu", Threads: threads, b: b, lower: lowerCPU, dequantized: BF16}, nil
 }
 
 // Close releases the device. Weights and programs on it must be closed before.

@@ -45,6 +45,9 @@ func (g *Graph) compile(dev *Device, arena *Arena, outputs []*Tensor) (p *Progra
 		}
 		return p, err
 	}
+	if dev.dequantized == F32 {
+		g.Exact = true
+	}
 	needed := g.needed(outputs)
 	// An operation makes up to four GGML nodes (its scratch memory, two operands in
 	// another type, itself); weights and inputs are leaves.
