@@ -38,12 +38,17 @@ var _ nn.StackAdapter = (*StackLayer)(nil)
 // Parameters gives the [Config.Parameters] that adapt all experts of a model: none when it has no experts.
 func Parameters(model any) (names []string) {
 	for name := range nn.Stacks(model) {
-		parts := strings.Split(name, ".") // …mlp.experts.gate_up_proj
-		if n := strings.Join(parts[max(0, len(parts)-3):], "."); !slices.Contains(names, n) {
+		if n := lastParts(name); !slices.Contains(names, n) {
 			names = append(names, n)
 		}
 	}
 	return names
+}
+
+// lastParts is what PEFT calls a stack in all layers: mlp.experts.gate_up_proj.
+func lastParts(name string) string {
+	parts := strings.Split(name, ".")
+	return strings.Join(parts[max(0, len(parts)-3):], ".")
 }
 
 // Modules gives those of the layers' names that a model has as linear layers.

@@ -46,15 +46,21 @@ func randomModel(b *testing.B, config string, matrix checkpoint.Type) (*tensor.D
 // randomModelOn declares a model and fills it with random weights until b ends.
 func randomModelOn(b *testing.B, dev *tensor.Device, config string, matrix checkpoint.Type) models.Model {
 	b.Helper()
+	types := map[checkpoint.Type]tensor.DType{checkpoint.F32: tensor.F32, checkpoint.BF16: tensor.BF16, checkpoint.F16: tensor.F16}
+	return randomModelOf(b, dev, config, func(string) tensor.DType { return types[matrix] })
+}
+
+// randomModelOf is randomModelOn with matrices of the types that of gives their names.
+func randomModelOf(b *testing.B, dev *tensor.Device, config string, of func(name string) tensor.DType) models.Model {
+	b.Helper()
 	m, err := models.New([]byte(config))
 	if err != nil {
 		b.Fatal(err)
 	}
-	types := map[checkpoint.Type]tensor.DType{checkpoint.F32: tensor.F32, checkpoint.BF16: tensor.BF16, checkpoint.F16: tensor.F16}
 	for name, p := range nn.Params(m) {
 		dtype := tensor.F32
 		if len(p.Shape()) > 1 {
-			dtype = types[matrix]
+			dtype = of(name)
 		}
 		if err := dev.Alloc(p, dtype); err != nil {
 			b.Fatal(err)
@@ -71,6 +77,11 @@ func randomModelOn(b *testing.B, dev *tensor.Device, config string, matrix check
 
 func benchmarkSteps(b *testing.B, config string, matrix checkpoint.Type, B, T int, adapter, recompute bool) {
 	dev, m := randomModel(b, config, matrix)
+	benchmarkLoRA(b, dev, m, B, T, adapter, recompute)
+}
+
+// benchmarkLoRA is benchmarkSteps of a model; without adapter it is full finetuning.
+func benchmarkLoRA(b *testing.B, dev *tensor.Device, m models.Model, B, T int, adapter, recompute bool) {
 	var names []string
 	var weights []*tensor.Tensor
 	if adapter {
@@ -103,9 +114,11 @@ func benchmarkSteps(b *testing.B, config string, matrix checkpoint.Type, B, T in
 	}
 	step() // compiles the graph
 	b.ResetTimer()
+	from := processor(b)
 	for range b.N {
 		step()
 	}
+	b.ReportMetric(float64(B*T*b.N)/(processor(b)-from), "tok/cpu-s")
 	b.ReportMetric(float64(B*T*b.N)/b.Elapsed().Seconds(), "tok/s")
 	b.ReportMetric(float64(t.Scratch()>>20), "scratch-MiB")
 }

@@ -3,7 +3,9 @@ package recipes
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/litgpt-go/litgpt/internal/data"
 	"github.com/litgpt-go/litgpt/tokenizer"
@@ -58,6 +60,9 @@ func (l *loaded) ownStyle(tok *tokenizer.Tokenizer) (c styleChoice, err error) {
 		dirs = append(dirs, l.base)
 	}
 	for _, dir := range dirs {
+		if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+			continue // a GGUF file has a template, and no style
+		}
 		style, ok, err := tokenizer.LoadStyle(dir)
 		if err != nil {
 			return c, err
@@ -77,7 +82,7 @@ func (l *loaded) ownStyle(tok *tokenizer.Tokenizer) (c styleChoice, err error) {
 	if abs, err := filepath.Abs(name); err == nil {
 		name = abs
 	}
-	name = filepath.Base(name)
+	name = strings.TrimSuffix(filepath.Base(name), ".gguf")
 	byName := tokenizer.StyleForModel(name)
 	if tok.ChatTemplate() == "" {
 		return styleChoice{style: byName, why: "LitGPT's rule for the name " + name}, nil

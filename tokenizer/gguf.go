@@ -62,12 +62,40 @@ func (v *ggufVocab) parse(o dirOptions) (*Tokenizer, error) {
 	if err := v.place(o.added); err != nil {
 		return nil, err
 	}
+	if v.f.Has(ggufWhole) { // exact, whatever llama.cpp makes of the rest
+		return v.whole(o)
+	}
 	t, err := build(v, o)
 	if err != nil {
 		return nil, err
 	}
 	t.hash = hashOf([]byte(v.model + "\n" + v.pre + "\n" + strings.Join(v.tokens, "\n")))
 	return t, v.setSpecials(t, o)
+}
+
+// ggufWhole is the key of a whole tokenizer.json.
+const ggufWhole = "tokenizer.huggingface.json"
+
+// whole reads the tokenizer.json that a file has; the special tokens are the metadata's nevertheless.
+func (v *ggufVocab) whole(o dirOptions) (*Tokenizer, error) {
+	text, err := v.f.Text(ggufWhole)
+	if err != nil {
+		return nil, err
+	}
+	v.json = []byte(text)
+	t, err := Parse(v.json)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ggufWhole, err)
+	}
+	if t.size > len(v.tokens) {
+		return nil, fmt.Errorf("%s: has %d ids, %stokens %d; they do not belong together", ggufWhole, t.size, ggufKey, len(v.tokens))
+	}
+	around := *t
+	if err := v.setSpecials(t, o); err != nil {
+		return nil, err
+	}
+	t.processors, t.wraps, t.prefix, t.suffix = around.processors, around.wraps, around.prefix, around.suffix
+	return t, nil
 }
 
 // readTokens reads the vocabulary and the types of its tokens.
@@ -281,11 +309,12 @@ func (v *ggufVocab) setSpecials(t *Tokenizer, o dirOptions) error {
 	if err := t.surround(o.bos(addBOS) && t.hasBOS, t.bos, o.eos(addEOS) && hasAfter, after); err != nil {
 		return err
 	}
-	t.chatTemplate, err = v.f.Text("tokenizer.chat_template")
-	if err != nil && !errors.Is(err, gguf.ErrNoKey) {
-		return err
+	template, err := v.f.Text("tokenizer.chat_template")
+	if errors.Is(err, gguf.ErrNoKey) {
+		return nil
 	}
-	return nil
+	t.chat = &ChatTemplates{sources: map[string]string{"default": template}, specials: t.specials}
+	return err
 }
 
 // ggufAddsBOS are the models that begin a text with BOS unless told otherwise.

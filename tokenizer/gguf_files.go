@@ -32,8 +32,11 @@ func Files(path string) (map[string][]byte, error) {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	b := []byte(`{"version":"1.0","truncation":null,"padding":null,"post_processor":`)
-	b = append(append(t.appendTemplate(b), ','), body[1:]...)
+	b := body
+	if !f.Has(ggufWhole) {
+		b = []byte(`{"version":"1.0","truncation":null,"padding":null,"post_processor":`)
+		b = append(append(t.appendTemplate(b), ','), body[1:]...)
+	}
 
 	config := map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false}
 	for _, s := range t.specials {
@@ -51,8 +54,8 @@ func Files(path string) (map[string][]byte, error) {
 		}
 		files[name] = append(text, '\n')
 	}
-	if t.chatTemplate != "" {
-		files["chat_template.jinja"] = []byte(t.chatTemplate)
+	if t.ChatTemplate() != "" {
+		files["chat_template.jinja"] = []byte(t.ChatTemplate())
 	}
 	return files, nil
 }

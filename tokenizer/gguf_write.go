@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -49,7 +50,63 @@ func GGUF(path string, rows int) (meta []gguf.KV, notes []string, err error) {
 	if meta, notes, err = t.ggufMeta(f, rows); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
+	if len(notes) > 0 { // no name for the expressions; perhaps one whose own do the same
+		for _, name := range preNames() {
+			named := gguf.SetKV(meta, gguf.KV{Key: ggufKey + "pre", Value: name})
+			if back, err := parseMeta(named); err == nil && alike(t, back) {
+				return named, nil, nil
+			}
+		}
+	}
+	// What the metadata cannot say goes along whole.
+	if back, err := parseMeta(meta); err != nil || !alike(t, back) {
+		meta = append(meta, gguf.KV{Key: ggufWhole, Value: string(b)})
+		if len(notes) == 0 {
+			notes = append(notes, "tokenizer: llama.cpp splits some texts otherwise, such as ones that begin with spaces")
+		}
+	}
 	return meta, notes, nil
+}
+
+// parseMeta reads metadata that is not in a file yet.
+func parseMeta(meta []gguf.KV) (*Tokenizer, error) {
+	var b bytes.Buffer
+	if _, err := gguf.NewWriter(&b, meta, nil); err != nil {
+		return nil, err
+	}
+	f, err := gguf.Parse(b.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	return parseGGUF(f, dirOptions{})
+}
+
+// alike compares the ids of texts in which pipelines differ.
+func alike(a, b *Tokenizer) bool {
+	for _, text := range telling {
+		for _, special := range []bool{false, true} {
+			if !slices.Equal(a.Encode(text, special), b.Encode(text, special)) {
+				return false
+			}
+		}
+	}
+	for id := range a.added { // spaces and letters around them
+		token, _ := a.Token(id)
+		for _, text := range []string{token, " " + token + " x", "x " + token + token + "\n y"} {
+			if !slices.Equal(a.Encode(text, false), b.Encode(text, false)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// telling are such texts: spaces, line ends, digits, contractions, scripts, emoji, punctuation, characters that normalize.
+var telling = []string{
+	"", " ", "  ", "\n", " Hello", "   Hello  world ", "Hello\n\n\n \n\t\t x\r\n", "3 33 333 3333 33333 333333 3333333 3.3 3..3 ٣٤ ½",
+	"I've been 'told he's there, 'RE you sure? 'M not sure I'll make it, We'Ve a'lL DON'T ſ's", "Ünïcödé naïve Å ﬁ ① ｆｕｌｌ é e\u0301",
+	"កាន់តែពិសេសអាច 我想在apple工作 日本語です Български العربية עברית हिन्दी ไทย", "🚀 (normal) 😶\u200d🌫️ 👩\u200d👩\u200d👧 ✅", "======= ```````\"\"\"......!!!!!!?????? $x_1+y^2=~z|w>",
+	"func main() {\n\tif x != nil {\n        return -1 // ok\n\t}\n}", "camelCaseWord snake_case HTTPServer a1b2", "▁x ▁▁ y", "<s>[INST] hi [/INST]</s>", "\u00a0x\u2003y\ufeffz\u200b",
 }
 
 // copyGGUF takes the tokenizer's part of a file's metadata.
@@ -81,7 +138,7 @@ func (t *Tokenizer) ggufMeta(f *fileJSON, rows int) (meta []gguf.KV, notes []str
 	if f.model.Type != "BPE" {
 		return nil, nil, fmt.Errorf("model %s has no counterpart for decoders in GGUF, want BPE", f.model.Type)
 	}
-	bytes := f.preTokenizer.has("ByteLevel")
+	isBytes := f.preTokenizer.has("ByteLevel")
 	tokens, kinds := make([]string, rows), make([]int32, rows)
 	for id := range tokens {
 		token, ok := t.Token(int32(id))
@@ -95,10 +152,10 @@ func (t *Tokenizer) ggufMeta(f *fileJSON, rows int) (meta []gguf.KV, notes []str
 			kind = pieceControl
 		case added != nil:
 			kind = pieceUser
-			if !bytes { // llama.cpp looks for these in the text itself
+			if !isBytes { // llama.cpp looks for these in the text itself
 				token = strings.ReplaceAll(token, string(spaceMark), " ")
 			}
-		case !bytes && isByte:
+		case !isBytes && isByte:
 			kind = pieceByte
 		}
 		tokens[id], kinds[id] = token, int32(kind)
@@ -110,7 +167,7 @@ func (t *Tokenizer) ggufMeta(f *fileJSON, rows int) (meta []gguf.KV, notes []str
 	}
 	var scores []float32
 	addPrefix := false
-	if bytes {
+	if isBytes {
 		if pre = f.ggufPre(); pre == "" {
 			pre = "default"
 			notes = append(notes, "tokenizer: llama.cpp has no name for the way this one splits a text; its ids will be others (the file says default)")
@@ -149,15 +206,15 @@ func (t *Tokenizer) ggufMeta(f *fileJSON, rows int) (meta []gguf.KV, notes []str
 		set("scores", scores)
 	}
 	set("token_type", kinds)
-	if bytes {
+	if isBytes {
 		for i, m := range merges {
 			merges[i] = strings.Replace(m, "\x00", " ", 1)
 		}
 		set("merges", merges)
 	}
 	t.setGGUFSpecials(set, addPrefix, model == "llama")
-	if t.chatTemplate != "" {
-		meta = append(meta, gguf.KV{Key: "tokenizer.chat_template", Value: t.chatTemplate})
+	if t.ChatTemplate() != "" {
+		meta = append(meta, gguf.KV{Key: "tokenizer.chat_template", Value: t.ChatTemplate()})
 	}
 	return meta, notes, nil
 }
@@ -241,7 +298,7 @@ func (f *fileJSON) ggufPre() string {
 		return ""
 	}
 	nfc := f.normalizer.has("NFC")
-	prefer := append([]string{"llama-bpe", "gpt-2", "smollm", "qwen2", "stablelm2", "gpt-4o", "tekken", "deepseek-v3"}, slices.Sorted(maps.Keys(ggufPres))...)
+	prefer := append(slices.Clone(commonPres), slices.Sorted(maps.Keys(ggufPres))...)
 	for _, strict := range []bool{true, false} { // NFC matters for few texts: a name without it is better than none
 		for _, name := range prefer {
 			p := ggufPres[name]
@@ -258,6 +315,23 @@ func (f *fileJSON) ggufPre() string {
 	return ""
 }
 
+// commonPres are the names to prefer of several for one way.
+var commonPres = []string{"llama-bpe", "gpt-2", "smollm", "qwen2", "stablelm2", "dbrx", "gpt-4o", "tekken", "falcon", "deepseek-v3"}
+
+// preNames are names of different ways to split a text, one for each.
+func preNames() (names []string) {
+	for _, name := range append(slices.Clone(commonPres), slices.Sorted(maps.Keys(ggufPres))...) {
+		same := func(other string) bool {
+			a, b := ggufPres[name], ggufPres[other]
+			return slices.Equal(a.patterns, b.patterns) && a.ignoreMerges == b.ignoreMerges && a.nfc == b.nfc
+		}
+		if !slices.ContainsFunc(names, same) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // splitPatterns are the expressions by which byte-level BPE cuts a text; ok is false for other ways.
 func splitPatterns(c *component) (patterns []string, ok bool) {
 	if c == nil {
@@ -270,6 +344,9 @@ func splitPatterns(c *component) (patterns []string, ok bool) {
 				return nil, false
 			}
 			patterns = append(patterns, more...)
+		}
+		if slices.Equal(patterns, []string{patternPunct, patternGPT2, `\p{N}+`, patternThreeASCII}) {
+			patterns = ggufPres["falcon"].patterns // llama.cpp's way to say it
 		}
 		return patterns, true
 	}

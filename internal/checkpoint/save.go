@@ -25,6 +25,9 @@ type Value struct {
 	Offset int
 
 	Floats []float32 // the elements themselves, of Shape, where they are not From's; nil otherwise
+
+	// Make, if not nil, makes the elements when they are written: all of From's, of which Shape and Offset say the part.
+	Make func() ([]float32, error)
 }
 
 func (v Value) shape() []int {
@@ -53,7 +56,7 @@ func Layout(model any, src Source, values []Value) (out []Value) {
 		}
 		at := 0
 		for _, p := range list {
-			part := Value{Name: p.Name, DType: v.DType, From: v.From, Shape: p.Shape, Offset: at}
+			part := Value{Name: p.Name, DType: v.DType, From: v.From, Shape: p.Shape, Offset: at, Make: v.Make}
 			at += part.numel()
 			out = append(out, part)
 		}
@@ -121,6 +124,13 @@ func SaveFile(d *durable.Dir, name string, values []Value) (err error) {
 		return err
 	}
 	for _, v := range values {
+		if v.Make != nil {
+			all, err := v.Make()
+			if err != nil {
+				return err
+			}
+			v.Floats = all[v.Offset : v.Offset+v.numel()]
+		}
 		if v.Floats != nil {
 			if err := w.Write(v.Name, tensor.FromFloats(v.DType, v.Floats)); err != nil {
 				return err

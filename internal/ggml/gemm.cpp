@@ -1,5 +1,5 @@
+#include "blocks.h"
 #include "cggml.h"
-#include "gemm.h"
 #include "kernels.h"
 #include <cstdlib>
 #if __has_include(<sys/mman.h>)
@@ -33,7 +33,11 @@ static void convert(int type, const uint16_t *s, int k, float *d) {
 	if (type == LG_BF16) {
 		for (int i = 0; i < k; i++) d[i] = bf16_to_f32(s[i]);
 	} else {
-		for (int i = 0; i < k; i++) d[i] = f16_to_f32(s[i]);
+		int i = 0;
+#if defined(__F16C__) && VL == 8
+		for (; i + VL <= k; i += VL) vstore(d + i, (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(s + i))));
+#endif
+		for (; i < k; i++) d[i] = f16_to_f32(s[i]);
 	}
 }
 
@@ -49,6 +53,11 @@ const float *row_f32(int type, const void *row, ptrdiff_t from, int k, float *tm
 	if (type == LG_F16 || type == LG_BF16) {
 		convert(type, (const uint16_t *)row + from, k, tmp);
 		return tmp;
+	}
+	if (const block_kernels *b = block_kernels_of(type)) {
+		const ptrdiff_t first = from / 32, end = (from + k + 31) / 32;
+		b->floats((const uint8_t *)row, first, (int)(end - first), tmp);
+		return tmp + (from - first * 32);
 	}
 	const ggml_type_traits *t = ggml_get_type_traits((ggml_type)type);
 	const ptrdiff_t first = from / t->blck_size * t->blck_size, end = (from + k + t->blck_size - 1) / t->blck_size * t->blck_size;

@@ -281,9 +281,12 @@ static void matvec_rows(T *dst, range r) {
 	}
 }
 
-// dst (n, m) = x·Wᵀ for few rows: x (n, k) F32, W (m, k) F32, F16 or BF16, read once and converted exactly.
-static void matvec(T *dst, int ith, int nth, void *) {
+void matvec_quantized(T *dst, int ith, int nth, void *params);
+
+// dst (n, m) = x·Wᵀ for few rows: x (n, k) F32, W (m, k) of any type, read once; floats are converted exactly.
+static void matvec(T *dst, int ith, int nth, void *params) {
 	range r = share(dst->ne[0], ith, nth, 16);
+	if (type_block(dst->src[1]->type) > 1) return matvec_quantized(dst, ith, nth, params);
 	switch ((int)dst->src[1]->type) {
 	case LG_F16: return matvec_rows<f16>(dst, r);
 	case LG_BF16: return matvec_rows<bf16>(dst, r);
@@ -377,6 +380,8 @@ KERNEL(combine_back_w);
 KERNEL(glu);
 KERNEL(glu_back);
 KERNEL(softmax_back);
+KERNEL(round_rows);
+KERNEL(matmul_rounded);
 
 lg_function lg_kernel_function(int kernel) {
 	static const lg_function table[LG_COUNT] = {
@@ -384,6 +389,7 @@ lg_function lg_kernel_function(int kernel) {
 		act, act_back, gate, gate_back, softcap, softcap_back, columns, columns_back,
 		rope_table, rope, rows_back, zero, attention, attention_back, cross_entropy, cross_entropy_back,
 		sum_to, dropout, accumulate, adamw, square_sum, matvec, add_dot, clip, top_k,
-		route, route_weights, route_weights_back, group, group_counts, experts, experts_back_w, combine, combine_back, combine_back_w, glu, glu_back, softmax_back};
+		route, route_weights, route_weights_back, group, group_counts, experts, experts_back_w, combine, combine_back, combine_back_w, glu, glu_back, softmax_back,
+		nullptr, nullptr, nullptr, round_rows, matmul_rounded};
 	return kernel >= 0 && kernel < LG_COUNT ? table[kernel] : nullptr;
 }

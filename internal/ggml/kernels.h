@@ -23,6 +23,11 @@ typedef struct {
 } lg_gemm;
 void lg_gemm_run(const lg_gemm *g, int ith, int nth);
 
+// lg_few_rows is the number of rows of activations up to which LG_MATVEC, which packs nothing, is the fastest product with a weight of the type.
+int lg_few_rows(int type);
+// lg_rounds tells the quantized types that LG_MATMUL_ROUNDED multiplies by, in this build.
+bool lg_rounds(int type);
+
 // Parameters of the operations below; the meaning of each field is said at the operation (kernels.cpp, norms.cpp, activations.cpp, attention.cpp).
 typedef struct {
 	float f[4];
@@ -37,7 +42,8 @@ enum lg_kernel {
 	LG_SUM_TO, LG_DROPOUT, LG_ACCUMULATE, LG_ADAMW, LG_SQUARE_SUM, LG_MATVEC, LG_ADD_DOT, LG_CLIP, LG_TOPK,
 	LG_ROUTE, LG_ROUTE_WEIGHTS, LG_ROUTE_WEIGHTS_BACK, LG_GROUP, LG_GROUP_COUNTS, LG_EXPERTS, LG_EXPERTS_BACK_W,
 	LG_COMBINE, LG_COMBINE_BACK, LG_COMBINE_BACK_W, LG_GLU, LG_GLU_BACK, LG_SOFTMAX_BACK, // experts.cpp
-	LG_CONVERT, LG_SCRATCH, // of devices other than the CPU: another type; memory for the operation that reads it
+	LG_CONVERT, LG_ROWS, LG_SCRATCH, // of devices other than the CPU: another type; rows of a quantized table; memory for the operation that reads it
+	LG_ROUND, LG_MATMUL_ROUNDED, // of the CPU: quantized.cpp
 	LG_COUNT
 };
 

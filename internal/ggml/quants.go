@@ -1,5 +1,7 @@
 package ggml
 
+// #include "cggml.h"
+// #include "kernels.h"
 // #include "quantize.h"
 // static int64_t lg_block(enum ggml_type t) { return ggml_get_type_traits(t)->blck_size; }
 // static size_t lg_block_bytes(enum ggml_type t) { return ggml_get_type_traits(t)->type_size; }
@@ -76,3 +78,9 @@ func (t Type) NeedsImportance() bool {
 func Valid(t Type, data []byte) bool {
 	return len(data) == 0 || bool(C.ggml_validate_row_data(C.enum_ggml_type(t), unsafe.Pointer(&data[0]), C.size_t(len(data))))
 }
+
+// FewRows is the number of rows of activations up to which [MatVec] is the fastest product with a quantized weight on the CPU.
+func (t Type) FewRows() int { return int(C.lg_few_rows(C.int(t))) }
+
+// Rounds tells the types that [MatMulRounded] multiplies by, in this build.
+func (t Type) Rounds() bool { return bool(C.lg_rounds(C.int(t))) }

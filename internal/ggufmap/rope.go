@@ -154,9 +154,9 @@ func llama3(factors []float32, theta float64, dim, original int) (conf, error) {
 	for n := 8; n <= 1<<20; n *= 2 {
 		try = append(try, float64(n))
 	}
-	for _, original := range try {
-		for _, low := range []float64{1, 2} {
-			for _, high := range []float64{4, 8, 2} {
+	for _, low := range []float64{1, 2} { // twice of all three is the same rule
+		for _, high := range []float64{4, 8, 2} {
+			for _, original := range try {
 				if original <= 0 || high <= low || !(factor >= 1) {
 					continue
 				}

@@ -23,6 +23,9 @@ const smallProduct = 6
 type lowering func(c *ggml.Context, t *Tensor, src []ggml.Tensor) ggml.Tensor
 
 func lowerCPU(p *Program, t *Tensor, src []ggml.Tensor) ggml.Tensor {
+	if t.Op == OpMatMulT && t.Src[1].dtype.Quantized() && !t.g.Exact {
+		return p.lowerRounded(t, src)
+	}
 	return lowerings[t.Op](p.ctx, t, src)
 }
 
@@ -34,10 +37,7 @@ var lowerings = [...]lowering{
 		return c.Scale(s[0], float32(t.Attr.(float64)))
 	},
 	OpMatMulT: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		if len(t.shape) == 2 && t.shape[0] <= smallProduct {
-			if t.Src[1].dtype.Quantized() {
-				return c.MulMat(s[1], s[0])
-			}
+		if len(t.shape) == 2 && t.shape[0] <= smallProduct && !t.Src[1].dtype.Quantized() {
 			return c.Custom(ggml.MatVec, ne(t.shape), ggml.Params{}, s...)
 		}
 		return c.Custom(ggml.MatMul, ne(t.shape), ggml.Params{}, s...)
@@ -130,7 +130,11 @@ var lowerings = [...]lowering{
 		return c.Custom(ggml.GroupCounts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int))}}, s...)
 	},
 	OpExperts: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		return c.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int))}}, s...)
+		exact := int64(0)
+		if t.g.Exact {
+			exact = 1
+		}
+		return c.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int)), 0, exact}}, s...)
 	},
 	OpExpertsBack: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return c.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{1, 1}}, s...)
@@ -145,6 +149,31 @@ var lowerings = [...]lowering{
 	OpCombineBackW: custom(ggml.CombineBackW),
 	OpGLU:          custom(ggml.GLU),
 	OpGLUBack:      custom(ggml.GLUBack),
+}
+
+// lowerRounded is a product with a quantized weight by activations rounded to 8 bits
+// where that is faster: for few rows, and for types with few enough bits.
+func (p *Program) lowerRounded(t *Tensor, s []ggml.Tensor) ggml.Tensor {
+	w := dtypes[t.Src[1].dtype].ggml
+	switch {
+	case len(t.shape) != 2 || len(t.Src[1].shape) != 2:
+	case t.shape[0] <= w.FewRows():
+		return p.ctx.Custom(ggml.MatVec, ne(t.shape), ggml.Params{}, s...)
+	case w.Rounds():
+		return p.ctx.Custom(ggml.MatMulRounded, ne(t.shape), ggml.Params{}, p.rounded(t.Src[0], s[0]), s[1])
+	}
+	return lowerings[OpMatMulT](p.ctx, t, s)
+}
+
+// rounded gives activations rounded, those made for an earlier product if the operations between are few
+// (the projections of a layer), so that their memory is not held for long.
+func (p *Program) rounded(t *Tensor, n ggml.Tensor) ggml.Tensor {
+	at := len(p.lowered)
+	if p.round.of != t || at-p.round.at > 16 {
+		p.round.of, p.round.n = t, p.ctx.Custom(ggml.Round, ne([]int{t.shape[0], t.shape[1] / 8 * 3}), ggml.Params{}, n)
+	}
+	p.round.at = at
+	return p.round.n
 }
 
 // custom lowers to a kernel whose parameters are what [params] makes of Attr.

@@ -20,9 +20,14 @@ type Program struct {
 	checks  []*Tensor // operations whose integer operands index memory
 	weights map[*Tensor]*storage
 	cuda    *cudaState // what the lowering for a GPU remembers; nil on the CPU
-	stages  *stages    // on a device that is several: the programs of each, and nothing else here
-	arena   *Arena     // that has the scratch memory; nil for its own
-	use     Use        // of its own, in the ledger
+	round   struct {   // the activations rounded last, see rounded
+		of *Tensor
+		n  ggml.Tensor
+		at int // weights, inputs and operations seen by then
+	}
+	stages *stages // on a device that is several: the programs of each, and nothing else here
+	arena  *Arena  // that has the scratch memory; nil for its own
+	use    Use     // of its own, in the ledger
 }
 
 // Compile prepares the computation of outputs, and of nothing they do not need.

@@ -234,6 +234,7 @@ type Tensor struct {
 // Graph is one computation, built once and compiled for a device.
 type Graph struct {
 	Training bool // dropout is on
+	Exact    bool // products with quantized weights take activations as they are, else rounded to 8 bits where that is faster
 
 	nodes  []*Tensor
 	ropes  map[ropeKey]*Tensor

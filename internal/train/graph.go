@@ -166,6 +166,7 @@ func (s *graphs) build(k shape) (out *graph, err error) {
 	d := s.model.Dims()
 	g := tensor.NewGraph()
 	g.Training = k.train
+	g.Exact = true // losses are those of the weights, and gradients those of the losses
 	N := k.B * k.T
 	out = &graph{batch: nn.NewBatch(g, k.B, k.T), seed: g.Seed()}
 	h := s.model.Forward(out.batch) // (N, C)
