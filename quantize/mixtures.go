@@ -81,7 +81,7 @@ var mixtures = []Mixture{
 	{Name: "IQ1_M", Type: tensor.IQ1_M, FileType: 31, few: true, head: tensor.Q5_K, embed: always(tensor.Q2_K), v: few(tensor.Q2_K), down: when(eighth, tensor.Q2_K), out: always(tensor.IQ2_XXS)},
 	{Name: "TQ1_0", Type: tensor.TQ1_0, FileType: 36, embed: always(tensor.Q4_K)},
 	{Name: "TQ2_0", Type: tensor.TQ2_0, FileType: 37, embed: always(tensor.Q4_K)},
-	{Name: "Q2_K", Type: tensor.Q2_K, FileType: 10, manyExperts: true, down: always(tensor.Q3_K), out: always(tensor.Q3_K),
+	{Name: "Q2_K", Type: tensor.Q2_K, FileType: 10, manyExperts: true, down: always(tensor.Q3_K), out: notFalcon(tensor.Q3_K),
 		v: func(p place, base tensor.DType) tensor.DType {
 			if grouped(p) {
 				return tensor.Q4_K
@@ -89,7 +89,7 @@ var mixtures = []Mixture{
 			return tensor.Q3_K
 		}},
 	{Name: "Q2_K_S", Type: tensor.Q2_K, FileType: 21, v: when(grouped, tensor.Q4_K), down: when(eighth, tensor.Q4_K)},
-	{Name: "IQ3_XXS", Type: tensor.IQ3_XXS, FileType: 23, manyExperts: true, head: tensor.Q5_K, embed: always(tensor.IQ3_S), out: always(tensor.IQ3_S),
+	{Name: "IQ3_XXS", Type: tensor.IQ3_XXS, FileType: 23, manyExperts: true, head: tensor.Q5_K, embed: always(tensor.IQ3_S), out: notFalcon(tensor.IQ3_S),
 		k: always(tensor.IQ2_S), q: always(tensor.IQ2_S),
 		v: func(p place, base tensor.DType) tensor.DType {
 			if grouped(p) {
@@ -104,7 +104,7 @@ var mixtures = []Mixture{
 			return when(eighth, tensor.Q4_K)(p, tensor.Q3_K)
 		}},
 	{Name: "IQ3_S", Type: tensor.IQ3_S, FileType: 26, manyExperts: true, v: when(grouped, tensor.Q4_K)},
-	{Name: "IQ3_M", Type: tensor.IQ3_S, FileType: 27, manyExperts: true, v: always(tensor.Q4_K), out: always(tensor.Q4_K),
+	{Name: "IQ3_M", Type: tensor.IQ3_S, FileType: 27, manyExperts: true, v: always(tensor.Q4_K), out: notFalcon(tensor.Q4_K),
 		down: when(func(p place) bool { return eighth(p) || p.experts == 8 && p.more() }, tensor.Q4_K)},
 	{Name: "IQ3_XS", Type: tensor.IQ3_S, FileType: 22, manyExperts: true, v: when(grouped, tensor.Q4_K), k: always(tensor.IQ3_XXS), q: always(tensor.IQ3_XXS),
 		upGate: when(middle, tensor.IQ3_XXS)},

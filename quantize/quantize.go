@@ -43,8 +43,8 @@ type Tensor struct {
 	To         tensor.DType
 	Importance []float32 // of each column, one expert's after the other's; nil for none
 
-	// Made is the value, if it was made before: by GPTQ.
-	Made []byte
+	was  tensor.DType // in the checkpoint, if GPTQ has quantized it since
+	gptq bool
 }
 
 // Bytes is the size of the value.

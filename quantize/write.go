@@ -37,8 +37,7 @@ func (p *Plan) Bytes() (n int) {
 // SourceBytes is the size of the values that they are made from.
 func (p *Plan) SourceBytes() (n int) {
 	for i := range p.Tensors {
-		b, _ := p.Tensors[i].Info.Bytes() // of tensors that were described before
-		n += b
+		n += p.Tensors[i].source().Bytes(p.Tensors[i].Rows() * p.Tensors[i].Cols())
 	}
 	return n
 }
@@ -69,7 +68,7 @@ func (p *Plan) Write(ctx context.Context, path string, workers int, done func(by
 			return err
 		}
 		if done != nil {
-			done(int64(c.t.DType().Bytes(c.weights)))
+			done(int64(c.t.source().Bytes(c.weights)))
 		}
 		return nil
 	})
@@ -140,6 +139,14 @@ func (p *Plan) pieces(ctx context.Context, workers int, each func(*piece) error)
 	return ctx.Err()
 }
 
+// source is the type in the checkpoint.
+func (t *Tensor) source() tensor.DType {
+	if t.gptq {
+		return t.was
+	}
+	return t.DType()
+}
+
 func (t *Tensor) rowsPerExpert() int {
 	if len(t.Shape) < 3 {
 		return t.Rows()
@@ -151,10 +158,6 @@ func (t *Tensor) rowsPerExpert() int {
 func (c *piece) make(floats []float32) ([]float32, error) {
 	t, cols := c.t, c.t.Cols()
 	rowBytes := t.To.Bytes(cols)
-	if t.Made != nil {
-		c.out = t.Made[c.first*rowBytes : (c.first+c.rows)*rowBytes]
-		return floats, nil
-	}
 	c.out = make([]byte, c.rows*rowBytes)
 	if t.To == t.DType() {
 		return floats, t.Read(c.out, c.first)

@@ -55,6 +55,7 @@ func newFinetune(out string) Finetune {
 // FinetuneLoRA trains low-rank adapters on a frozen base model: "litgpt finetune" and "finetune_lora".
 type FinetuneLoRA struct {
 	Finetune       `yaml:",inline"`
+	Quantize       string  `yaml:"quantize" help:"quantize the layers while loading: bnb.nf4, bnb.fp4 (both IQ4_NL), bnb.int8 (Q8_0), or a type of GGML"`
 	LoRAR          int     `yaml:"lora_r" help:"rank of the updates"`
 	LoRAAlpha      float64 `yaml:"lora_alpha" help:"updates are scaled by lora_alpha/lora_r"`
 	LoRADropout    float64 `yaml:"lora_dropout" help:"dropout of the updates' input"`
@@ -110,12 +111,17 @@ func (c FinetuneLoRA) inject(dev *tensor.Device, m models.Model) (names []string
 
 // Run trains and leaves the adapter, a PEFT directory, in out_dir/final.
 func (c FinetuneLoRA) Run(ctx context.Context, out Out) error {
+	q, err := parseQuantization(c.Quantize)
+	if err != nil {
+		return err
+	}
 	s, l, prec, err := c.Finetune.begin(out)
 	if err != nil {
 		return err
 	}
 	defer l.close()
 	defer s.dev.Close()
+	l.quant = q
 	return c.run(ctx, s, l, prec)
 }
 
@@ -143,6 +149,10 @@ func (c FinetuneLoRA) run(ctx context.Context, s *session, l *loaded, prec preci
 	}
 	s.run["lora"] = fmt.Sprintf("%+v", cfg)
 	s.run["base"] = hash
+	s.run["quantize"] = l.quant.to.String()
+	if l.quant.name == "" {
+		delete(s.run, "quantize")
+	}
 	s.save = func(d *durable.Dir) error {
 		if err := copySidecars(d, l.base); err != nil {
 			return err

@@ -49,6 +49,7 @@ func (s Sampling) check() error {
 // Inference is how a model is held for generation.
 type Inference struct {
 	Precision string `yaml:"precision" help:"32-true, bf16-true or 16-true; default the checkpoint's own type"`
+	Quantize  string `yaml:"quantize" help:"quantize the layers while loading: bnb.nf4, bnb.fp4 (both IQ4_NL), bnb.int8 (Q8_0), or a type of GGML"`
 	KVCache   string `yaml:"kv_cache" help:"what keys and values are kept in: f32, f16, bf16 or q8_0; default f16, or f32 for weights in float32"`
 	Spread    `yaml:",inline"`
 }
@@ -101,10 +102,15 @@ func newTalker(dir, style string, c Inference) (t *talker, err error) {
 	if c.KVCache != "" && !named {
 		return nil, usage([]string{fmt.Sprintf("--kv_cache is %q; f32, f16, bf16 or q8_0 wanted", c.KVCache)})
 	}
+	q, err := parseQuantization(c.Quantize)
+	if err != nil {
+		return nil, err
+	}
 	l, err := open(dir)
 	if err != nil {
 		return nil, err
 	}
+	l.quant = q
 	t = &talker{loaded: l, cache: c.KVCache}
 	defer func() {
 		if err != nil {

@@ -35,13 +35,25 @@ func (t *talker) plan(c Planned, w io.Writer, prompt, tokens int) (done bool, er
 	if m.uses, err = t.uses(t.matrix, prompt, tokens); err != nil {
 		return true, err
 	}
+	var fewer []option // bits
+	if t.quant.name == "" {
+		for _, name := range []string{"bnb.int8", "bnb.nf4"} {
+			fewer = append(fewer, option{"--quantize " + name, func() ([]tensor.Use, error) {
+				l := *t.loaded
+				l.quant = quantization{name, bitsandbytes[name]}
+				u := *t
+				u.loaded = &l
+				return u.uses(t.matrix, prompt, tokens)
+			}})
+		}
+	}
 	var shorter []option
 	for _, n := range halves(tokens, tokens, 1) {
 		shorter = append(shorter, option{fmt.Sprintf("--max_new_tokens %d", n),
 			func() ([]tensor.Use, error) { return t.uses(t.matrix, prompt, n) }})
 	}
 	return c.decide(w, t.dev, m, alternatives{each: [][]option{shorter, halved(t.matrix,
-		func(bf16 checkpoint.Type) ([]tensor.Use, error) { return t.uses(bf16, prompt, tokens) })}})
+		func(bf16 checkpoint.Type) ([]tensor.Use, error) { return t.uses(bf16, prompt, tokens) }), fewer}})
 }
 
 // halved is the option to hold matrices in BF16, if they are not.

@@ -28,6 +28,7 @@ type loaded struct {
 	config []byte // config.json of the base
 	src    weights
 	lora   *lora.Config // nil without adapter
+	quant  quantization // of the weights as they are loaded
 	dtype  tensor.DType // of the first matrix in memory
 }
 
@@ -134,7 +135,7 @@ func fingerprint(dir string) (string, error) {
 
 // load fills the weights on dev, with the adapter if there is one.
 func (l *loaded) load(dev *tensor.Device, matrix checkpoint.Type, own bool) error {
-	if err := checkpoint.Load(dev, l.Model, l.src, checkpoint.Options{Matrix: matrix, Own: own}); err != nil {
+	if err := checkpoint.Load(dev, l.Model, l.src, checkpoint.Options{Matrix: matrix, Own: own, Quantize: l.quant.types(l.Model)}); err != nil {
 		return fmt.Errorf("%s: %w", l.base, err)
 	}
 	l.dtype = matrixType(l.Model)
@@ -241,6 +242,9 @@ func (l *loaded) describe(log *slog.Logger, dev *tensor.Device, attrs ...any) {
 	where := []any{"checkpoint", l.dir, "weights", n, "type", matrixTypes(l.Model), "device", dev.Name}
 	if !dev.Async() {
 		where = append(where, "threads", dev.Threads)
+	}
+	if l.quant.name != "" {
+		where = append(where, "quantize", l.quant.describe())
 	}
 	if dev.Note != "" {
 		where = append(where, "no_gpu", dev.Note)

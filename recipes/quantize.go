@@ -25,9 +25,9 @@ import (
 
 // Quantize makes a smaller checkpoint: "litgpt quantize".
 type Quantize struct {
-	CheckpointDir string   `yaml:"checkpoint_dir" arg:"0" help:"model directory or GGUF file"`
-	OutFile       string   `yaml:"out_file" arg:"1" help:"the GGUF file to write"`
-	Type          string   `yaml:"type" help:"how: Q4_K_M, Q4_0, Q8_0 and others of llama-quantize's; list shows all"`
+	CheckpointDir string   `yaml:"checkpoint_dir" arg:"0" help:"model directory or GGUF file; or list, to see the types"`
+	OutFile       string   `yaml:"out_file" arg:"1,optional" help:"the GGUF file to write"`
+	Type          string   `yaml:"type" help:"how: Q4_K_M, Q4_0, Q8_0 and others of llama-quantize's"`
 	Override      []string `yaml:"override" help:"types by name, the first that matches counts: 'blk.*.ffn_down=Q6_K', 'self_attn.v_proj=Q8_0'"`
 	Pure          bool     `yaml:"pure" help:"one type for all matrices, instead of more bits for those that need them"`
 	KeepHead      bool     `yaml:"keep_head" help:"leave the output projection, or the embedding that is it, in its type"`
@@ -50,7 +50,7 @@ func NewQuantize() Quantize {
 
 // Run quantizes.
 func (c Quantize) Run(ctx context.Context, out Out) error {
-	if c.Type == "list" {
+	if c.CheckpointDir == "list" {
 		_, err := fmt.Fprintln(out.Result, strings.Join(quantize.Names(), "\n"))
 		return err
 	}
@@ -119,7 +119,11 @@ func (c Quantize) Run(ctx context.Context, out Out) error {
 	if err := enoughDisk(c.OutFile, int64(p.Bytes())); err != nil {
 		return err
 	}
-	// GPTQ-HERE
+	if c.GPTQ {
+		if err := c.correct(ctx, out, l, p, dev, chunks); err != nil {
+			return err
+		}
+	}
 	threads := c.Threads
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
@@ -321,6 +325,25 @@ func (c Quantize) observe(ctx context.Context, out Out, l *loaded, e *ggufmap.Ex
 		out.Log(nil).Info("importance", "file", c.Imatrix, "entries", len(im.Entries))
 	}
 	return im, nil
+}
+
+// correct quantizes the layers of the blocks with GPTQ.
+func (c Quantize) correct(ctx context.Context, out Out, l *loaded, p *quantize.Plan, dev *tensor.Device, chunks [][]int32) error {
+	t, err := l.twin()
+	if err != nil {
+		return err
+	}
+	defer t.free()
+	if err := t.load(dev, checkpoint.Stored, false); err != nil {
+		return err
+	}
+	bar := out.NewBar(int64(t.Dims().Layers), "correct", "blocks")
+	defer bar.Done()
+	if err := quantize.Correct(ctx, dev, t.Model, l.config, quantize.Cache(l.src), p, chunks, func() { bar.Add(1) }); err != nil {
+		return err
+	}
+	bar.Done()
+	return nil
 }
 
 // enoughDisk is an error when the disk of a file has less than n bytes.

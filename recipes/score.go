@@ -32,6 +32,7 @@ type Score struct {
 	MaxWindows    int    `yaml:"max_windows" help:"windows to score; 0 for all"`
 	Logits        string `yaml:"logits" help:"write the logits of all windows, float32 (tokens, vocabulary), to this safetensors file"`
 	Precision     string `yaml:"precision" help:"32-true, bf16-true or 16-true; default the checkpoint's own type"`
+	Quantize      string `yaml:"quantize" help:"quantize the layers while loading: bnb.nf4, bnb.fp4 (both IQ4_NL), bnb.int8 (Q8_0), or a type of GGML"`
 	Spread        `yaml:",inline"`
 	Planned       `yaml:",inline"`
 }
@@ -68,11 +69,16 @@ func (c Score) Run(ctx context.Context, stdout io.Writer, log *slog.Logger) erro
 	if err := checkInference(c.Precision); err != nil {
 		return err
 	}
+	q, err := parseQuantization(c.Quantize)
+	if err != nil {
+		return err
+	}
 	l, err := open(c.CheckpointDir)
 	if err != nil {
 		return err
 	}
 	defer l.close()
+	l.quant = q
 	length := l.Dims().Context
 	if c.MaxSeqLength > 0 {
 		if c.MaxSeqLength > length {

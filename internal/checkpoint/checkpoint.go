@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/litgpt-go/litgpt/internal/nn"
 	"github.com/litgpt-go/litgpt/internal/safetensors"
@@ -72,6 +74,10 @@ type Options struct {
 	// type fits is used where the file is mapped. Quantized weights become floats of
 	// the type Matrix, F32 if that is Stored.
 	Own bool
+
+	// Quantize, if not nil, names quantized types for weights as they are loaded, by their names in the model;
+	// I32, which no weight has, is for those that it leaves as they are. Weights that are quantized in the file stay so.
+	Quantize func(name string, shape []int) tensor.DType
 }
 
 // Type is a choice of a weight's type in memory.
@@ -196,6 +202,11 @@ func place(dev *tensor.Device, src Source, p *tensor.Tensor, ts []safetensors.Te
 			to = tensor.F32 // experts of several types: none is quantized anew
 		}
 	}
+	if o.Quantize != nil && !from.Quantized() {
+		if q := o.Quantize(p.Name, p.Shape()); q.Quantized() {
+			to = q
+		}
+	}
 	if from == to && !o.Own && len(ts) == 1 && ts[0].Data != nil {
 		return dev.Map(p, from, ts[0].Data)
 	}
@@ -251,6 +262,9 @@ func fillAt(p *tensor.Tensor, first int, t safetensors.Tensor) error {
 	to := p.DType()
 	const piece = 1 << 20 // elements, whole blocks of every type
 	n := elements(from, len(t.Data))
+	if !from.Quantized() && to.Quantized() { // seconds per billion weights and core
+		return quantizeAt(p, first, t, piece)
+	}
 	raw, floats := make([]byte, from.Bytes(min(n, piece))), make([]float32, min(n, piece))
 	for at := 0; at < n; at += piece {
 		m := min(piece, n-at)
@@ -271,3 +285,63 @@ func fillAt(p *tensor.Tensor, first int, t safetensors.Tensor) error {
 
 // elements is how many elements of a type n bytes are.
 func elements(d tensor.DType, n int) int { return n / d.Bytes(d.Block()) * d.Block() }
+
+// quantizeAt is fillAt of a quantized weight from floats, a piece of so many elements to each goroutine.
+func quantizeAt(p *tensor.Tensor, first int, t safetensors.Tensor, piece int) error {
+	from, _ := stored(t)
+	to := p.DType()
+	n := elements(from, len(t.Data))
+	var mu sync.Mutex // of what follows, and of p
+	next, failed := 0, error(nil)
+	take := func() (at, m int) {
+		mu.Lock()
+		defer mu.Unlock()
+		at = next
+		if failed != nil || at >= n {
+			return at, 0
+		}
+		m = min(piece, n-at)
+		next += m
+		return at, m
+	}
+	var all sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), (n+piece-1)/piece) {
+		all.Go(func() {
+			raw, floats := make([]byte, from.Bytes(min(n, piece))), make([]float32, min(n, piece))
+			for {
+				at, m := take()
+				if m == 0 {
+					return
+				}
+				chunk := t
+				chunk.Shape, chunk.Data = []int{m}, t.Data[from.Bytes(at):from.Bytes(at+m)]
+				err := chunk.CopyTo(raw[:from.Bytes(m)])
+				var out []byte
+				if err == nil {
+					out, err = quantized(from, to, raw[:from.Bytes(m)], floats[:m])
+				}
+				mu.Lock()
+				if err != nil && failed == nil {
+					failed = err
+				} else if err == nil {
+					p.WriteBytes(out, to.Bytes(first+at))
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	return failed
+}
+
+// quantized converts floats, using v.
+func quantized(from, to tensor.DType, raw []byte, v []float32) (out []byte, err error) {
+	defer tensor.Catch(&err)
+	tensor.ToFloats(from, raw, v)
+	for i, x := range v {
+		if x-x != 0 {
+			return nil, fmt.Errorf("element %d of a piece is %g; the checkpoint is damaged", i, x)
+		}
+	}
+	return tensor.FromFloats(to, v), nil
+}
