@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/litgpt-go/litgpt/internal/generate"
-	"github.com/litgpt-go/litgpt/internal/nn"
 	"github.com/litgpt-go/litgpt/internal/sample"
 	"github.com/litgpt-go/litgpt/internal/tensor"
 	"github.com/litgpt-go/litgpt/models"
@@ -77,40 +76,34 @@ func processor(b *testing.B) float64 {
 // a second of processor time, tells two builds apart even on a machine that is busy.
 func BenchmarkQuantized(b *testing.B) {
 	for _, x := range quantizedModels {
-		dev, m := quantizedModel(b, x.of)
-		run := func(b *testing.B, prompt, tokens int) {
-			e := generate.New(dev, m, tensor.F16)
-			defer e.Close()
-			ids := make([]int32, prompt)
-			step := func(i int) {
-				ids[0] = int32(i%400 + 1)
-				req := generate.Request{Prompt: ids, MaxTokens: tokens, Sampler: sample.New(sample.Config{})}
-				for _, err := range e.Generate(context.Background(), req) {
-					if err != nil {
-						b.Fatal(err)
+		b.Run(x.name, func(b *testing.B) {
+			dev, m := quantizedModel(b, x.of)
+			run := func(b *testing.B, prompt, tokens int) {
+				e := generate.New(dev, m, tensor.F16)
+				defer e.Close()
+				ids := make([]int32, prompt)
+				step := func(i int) {
+					ids[0] = int32(i%400 + 1)
+					req := generate.Request{Prompt: ids, MaxTokens: tokens, Sampler: sample.New(sample.Config{})}
+					for _, err := range e.Generate(context.Background(), req) {
+						if err != nil {
+							b.Fatal(err)
+						}
 					}
 				}
+				step(0) // compiles the graphs
+				b.ResetTimer()
+				from := processor(b)
+				for i := range b.N {
+					step(i + 1)
+				}
+				n := float64(max(prompt, tokens) * b.N)
+				b.ReportMetric(n/b.Elapsed().Seconds(), "tok/s")
+				b.ReportMetric(n/(processor(b)-from), "tok/cpu-s")
 			}
-			step(0) // compiles the graphs
-			b.ResetTimer()
-			from := processor(b)
-			for i := range b.N {
-				step(i + 1)
-			}
-			n := float64(max(prompt, tokens) * b.N)
-			b.ReportMetric(n/b.Elapsed().Seconds(), "tok/s")
-			b.ReportMetric(n/(processor(b)-from), "tok/cpu-s")
-		}
-		b.Run("decode64/"+x.name, func(b *testing.B) { run(b, 1, 64) })
-		b.Run("prefill512/"+x.name, func(b *testing.B) { run(b, 512, 1) })
-		for _, p := range nn.Params(m) {
-			p.Free()
-		}
-	}
-	for _, x := range quantizedModels {
-		b.Run("LoRA1x256/"+x.name, func(b *testing.B) {
-			dev, m := quantizedModel(b, x.of)
-			benchmarkLoRA(b, dev, m, 1, 256, true, false)
+			b.Run("decode64", func(b *testing.B) { run(b, 1, 65) })
+			b.Run("prefill512", func(b *testing.B) { run(b, 512, 1) })
+			b.Run("LoRA1x256", func(b *testing.B) { benchmarkLoRA(b, dev, m, 1, 256, true, false) }) // last: the adapters stay
 		})
 	}
 }

@@ -4,7 +4,7 @@
 #pragma once
 #include "gemm.h"
 
-#if defined(__AVX2__)
+#if defined(__AVX2__) || defined(__F16C__)
 #include <immintrin.h>
 #endif
 
@@ -214,8 +214,8 @@ struct q6_k {
 struct block_kernels {
 	// floats unpacks chunks [from, from+n) of a row: 32·n numbers, exactly those that GGML's to_float gives.
 	void (*floats)(const uint8_t *row, ptrdiff_t from, int n, float *y);
-	// few computes y[i][j] for n rows of activations (round_row) with the row j of weights, of k elements.
-	void (*few)(const uint8_t *row, const float *x, int n, int k, float *const *y, int64_t j);
+	// few computes y[i][j] for n rows of activations (round_row) and the rows [from, to) of weights w, of k elements.
+	void (*few)(const uint8_t *w, const float *x, int n, int k, float *const *y, int64_t from, int64_t to);
 	// many computes columns [j0, j0+m) of c (n, ldc), products of n rows of activations with as many rows of weights.
 	void (*many)(const uint8_t *w, const float *x, int n, int j0, int m, int k, float *c, int64_t ldc);
 	int most; // rows for which few is faster than packing the weights, 16 at most (BenchmarkQuantizedRows)

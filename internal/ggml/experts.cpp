@@ -4,6 +4,7 @@
 //
 // A group lists the pairs by expert, integers (E+1+P): where each expert's pairs
 // begin, E+1 places, then the pairs themselves, those of one expert in their order.
+#include "blocks.h"
 #include "cggml.h"
 #include "dots.h"
 #include "gemm.h"
@@ -145,8 +146,29 @@ static void few(const W *w, const float *x, float *const *y, int n, range r, int
 	}
 }
 
-// dst (P, m): row p is W[e]·x, with x row p/i[0] of src0 and W[e] the weights of its expert, src1 (E, m, k) F32, F16 or BF16;
-// with i[1], which is the adjoint, W[e]ᵀ·x for W (E, k, m). src2: the group of P pairs among E experts.
+// rounded_experts computes columns r of the n pairs of one expert with activations rounded to 8 bits, as matvec_quantized and matmul_rounded do.
+static void rounded_experts(const block_kernels *b, T *dst, const T *x, const uint8_t *w, const int32_t *of, int n, int64_t per, range r) {
+	const int64_t k = x->ne[0], m = dst->ne[0], ld = rounded_row(k), row = block_bytes(dst->src[1]->type, k);
+	for (int from = 0; from < n; from += kPairs) {
+		const int rows = std::min(kPairs, n - from);
+		float *in = scratch(2, (size_t)kPairs * ld);
+		for (int j = 0; j < rows; j++) round_row(f32(x) + of[from + j] / per * k, (int)k, in + j * ld);
+		if (n <= b->most) {
+			float *y[kFewPairs];
+			for (int j = 0; j < n; j++) y[j] = out(dst) + of[j] * m;
+			return b->few(w, in, n, (int)k, y, r.from, r.to);
+		}
+		float *result = scratch(3, (size_t)kPairs * kColumns);
+		for (int64_t c = r.from; c < r.to; c += kColumns) {
+			const int64_t cols = std::min<int64_t>(kColumns, r.to - c);
+			b->many(w + c * row, in, rows, 0, (int)cols, (int)k, result, cols);
+			for (int j = 0; j < rows; j++) memcpy(out(dst) + of[from + j] * m + c, result + j * cols, cols * 4);
+		}
+	}
+}
+
+// dst (P, m): row p is W[e]·x, with x row p/i[0] of src0 and W[e] the weights of its expert, src1 (E, m, k) of any type;
+// with i[1], which is the adjoint, W[e]ᵀ·x for W (E, k, m). Without i[2] products with quantized weights may round x. src2: the group of P pairs among E experts.
 // Threads share the columns, so that each has its part of every expert's work, and no sum is split.
 void experts(T *dst, int ith, int nth, void *params) {
 	const lg_params *p = (const lg_params *)params;
@@ -155,6 +177,8 @@ void experts(T *dst, int ith, int nth, void *params) {
 	const bool trans = p->i[1];
 	const int32_t *first = i32(dst->src[2]), *pair = first + e + 1;
 	const int block = type_block(w->type);
+	const block_kernels *rounded = trans || p->i[2] || block == 1 ? nullptr : block_kernels_of(w->type);
+	if (rounded && !rounded->few) rounded = nullptr;
 	range r = share(m, ith, nth, trans && block > NR ? block : NR); // blocks along m are not cut
 	if (r.from >= r.to) return;
 	for (int64_t i = 0; i < e; i++) {
@@ -173,6 +197,10 @@ void experts(T *dst, int ith, int nth, void *params) {
 			case LG_BF16: few((const bf16 *)we, in, ys, n, r, k); break;
 			default: few((const float *)we, in, ys, n, r, k);
 			}
+			continue;
+		}
+		if (rounded && n > 0 && (n <= rounded->most || rounded->many)) {
+			rounded_experts(rounded, dst, x, (const uint8_t *)we, of, n, per, r);
 			continue;
 		}
 		for (int from = 0; from < n; from += kPairs) {

@@ -33,7 +33,11 @@ static void convert(int type, const uint16_t *s, int k, float *d) {
 	if (type == LG_BF16) {
 		for (int i = 0; i < k; i++) d[i] = bf16_to_f32(s[i]);
 	} else {
-		for (int i = 0; i < k; i++) d[i] = f16_to_f32(s[i]);
+		int i = 0;
+#if defined(__F16C__) && VL == 8
+		for (; i + VL <= k; i += VL) vstore(d + i, (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(s + i))));
+#endif
+		for (; i < k; i++) d[i] = f16_to_f32(s[i]);
 	}
 }
 

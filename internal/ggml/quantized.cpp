@@ -31,7 +31,7 @@ void matvec_quantized(T *dst, int ith, int nth, void *) {
 			round_row(f32(x) + i * k, (int)k, rounded + i * rounded_row(k));
 			y[i] = out(dst) + i * m;
 		}
-		for (int64_t j = r.from; j < r.to; j++) b->few(base + j * row, rounded, (int)n, (int)k, y, j);
+		b->few(base, rounded, (int)n, (int)k, y, r.from, r.to);
 		return;
 	}
 	const ggml_type_traits_cpu *t = ggml_get_type_traits_cpu(w->type);

@@ -130,7 +130,11 @@ var lowerings = [...]lowering{
 		return c.Custom(ggml.GroupCounts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int))}}, s...)
 	},
 	OpExperts: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		return c.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int))}}, s...)
+		exact := int64(0)
+		if t.g.Exact {
+			exact = 1
+		}
+		return c.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int)), 0, exact}}, s...)
 	},
 	OpExpertsBack: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return c.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{1, 1}}, s...)
