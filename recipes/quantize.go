@@ -39,12 +39,13 @@ type Quantize struct {
 	GPTQ          bool     `yaml:"gptq" help:"correct the errors of columns in those that follow, measured on calibrate's text"`
 	Overwrite     bool     `yaml:"overwrite" help:"replace out_file if it is there"`
 	DryRun        bool     `yaml:"dry_run" help:"print each tensor's type and the size, and end"`
+	Reporting     `yaml:",inline"`
 	Device        `yaml:",inline"`
 }
 
 // NewQuantize returns the defaults.
 func NewQuantize() Quantize {
-	return Quantize{Type: "Q4_K_M", Length: 512, Chunks: 128, Device: newDevice()}
+	return Quantize{Type: "Q4_K_M", Length: 512, Chunks: 128, Reporting: NewReporting(), Device: newDevice()}
 }
 
 // Run quantizes.
@@ -52,6 +53,9 @@ func (c Quantize) Run(ctx context.Context, out Out) error {
 	if c.CheckpointDir == "list" {
 		_, err := fmt.Fprintln(out.Result, strings.Join(quantize.Names(), "\n"))
 		return err
+	}
+	if c.Report && !c.Overwrite && !c.DryRun && exists(findDir(c.OutFile)) {
+		return c.reportOn(ctx, out)
 	}
 	cfg, err := c.config()
 	if err != nil {
@@ -134,7 +138,23 @@ func (c Quantize) Run(ctx context.Context, out Out) error {
 	bar.Done()
 	log.Info("done", "file", c.OutFile, "bytes", fileSize(c.OutFile), "bits/weight", fmt.Sprintf("%.2f", p.BitsPerWeight()),
 		"MB/s", fmt.Sprintf("%.0f", float64(p.SourceBytes())/1e6/time.Since(begin).Seconds()), "time", time.Since(start).Round(time.Millisecond).String())
+	if c.Report {
+		return c.reportOn(ctx, out)
+	}
 	return nil
+}
+
+// reportOn compares the file, which is there, with the original.
+func (c Quantize) reportOn(ctx context.Context, out Out) error {
+	if err := usage(c.Reporting.check()); err != nil {
+		return err
+	}
+	dev, err := c.Device.open()
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	return c.report(ctx, out, dev, c.CheckpointDir, findDir(c.OutFile))
 }
 
 // config checks the settings, and reports all mistakes.
@@ -158,6 +178,9 @@ func (c Quantize) config() (quantize.Config, error) {
 	}
 	if c.GPTQ && c.Calibrate == "" {
 		bad = append(bad, "--gptq needs a text to measure on: --calibrate FILE")
+	}
+	if c.Report {
+		bad = append(bad, c.Reporting.check()...)
 	}
 	if c.OutFile == "" && !c.DryRun {
 		bad = append(bad, "out_file is missing: the GGUF file to write")

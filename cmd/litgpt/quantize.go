@@ -15,6 +15,7 @@ func newQuantize(env *env) *cobra.Command {
 
   litgpt quantize CHECKPOINT model.gguf --type Q4_K_M
   litgpt quantize CHECKPOINT model.gguf --type Q3_K_M --calibrate text.txt
+  litgpt quantize CHECKPOINT model.gguf --report   says what a file that is there has lost
   litgpt quantize list   shows the types
 Every command takes the file as a checkpoint, and so does llama.cpp.`, &cfg, func(ctx context.Context) error {
 		return cfg.Run(ctx, env.out())
