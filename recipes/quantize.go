@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
-	"github.com/litgpt-go/litgpt/internal/durable"
 	"github.com/litgpt-go/litgpt/internal/gguf"
 	"github.com/litgpt-go/litgpt/internal/ggufmap"
 	"github.com/litgpt-go/litgpt/internal/settings"
@@ -116,7 +115,7 @@ func (c Quantize) Run(ctx context.Context, out Out) error {
 	if c.DryRun {
 		return describePlan(out.Result, p)
 	}
-	if err := enoughDisk(c.OutFile, int64(p.Bytes())); err != nil {
+	if err := enoughDisk(c.OutFile, p.Bytes()); err != nil {
 		return err
 	}
 	if c.GPTQ {
@@ -244,6 +243,10 @@ func (l *loaded) export() (*ggufmap.Exported, error) {
 	}
 	// Beside the architecture's keys, which come first.
 	e.Metadata = slices.Insert(e.Metadata, 2, general...)
+	if !hasTokenizer(l.base) {
+		e.Notes = append(e.Notes, "there is no tokenizer: llama.cpp will refuse the file")
+		return e, nil
+	}
 	path := l.base
 	if file := ggufFile(path); file != "" {
 		path = file
@@ -347,9 +350,9 @@ func (c Quantize) correct(ctx context.Context, out Out, l *loaded, p *quantize.P
 }
 
 // enoughDisk is an error when the disk of a file has less than n bytes.
-func enoughDisk(path string, n int64) error {
-	if free, ok := durable.Free(filepath.Dir(path)); ok && free < n {
-		return fmt.Errorf("%s: %s wanted, the disk has %s", path, size(int(n)), size(int(free)))
+func enoughDisk(path string, n int) error {
+	if free, ok := freeBytes(filepath.Dir(path)); ok && free < n {
+		return fmt.Errorf("%s: takes %s, and the disk has %s free; free some space, or choose a smaller --type", path, size(n), size(free))
 	}
 	return nil
 }
