@@ -70,10 +70,16 @@ func Observe(ctx context.Context, dev *tensor.Device, m models.Model, e *ggufmap
 type observer struct {
 	g       *tensor.Graph
 	n       int
-	ones    map[int]*tensor.Tensor  // inputs of ones, by their length
-	sums    map[*tensor.Tensor]*sum // by the layers' input, which several may share
-	seen    map[string]*sum         // by the layers' names
+	ones    map[int]*tensor.Tensor // inputs of ones, by their length
+	sums    map[input]*sum         // of what several layers may share
+	seen    map[string]*sum        // by the layers' names
 	outputs []*tensor.Tensor
+}
+
+// input is what a layer is given, and whether by experts: a router has the same as its experts.
+type input struct {
+	x       *tensor.Tensor
+	experts bool
 }
 
 // sum is what one input is summed to.
@@ -83,7 +89,7 @@ type sum struct {
 }
 
 func newObserver(g *tensor.Graph, n int) *observer {
-	return &observer{g: g, n: n, ones: map[int]*tensor.Tensor{}, sums: map[*tensor.Tensor]*sum{}, seen: map[string]*sum{}}
+	return &observer{g: g, n: n, ones: map[int]*tensor.Tensor{}, sums: map[input]*sum{}, seen: map[string]*sum{}}
 }
 
 // attach hangs the observer on the layers of a model that have no adapter.
@@ -132,10 +138,11 @@ type probe struct {
 
 // Forward implements nn.Adapter.
 func (p *probe) Forward(x, y *tensor.Tensor) *tensor.Tensor {
-	s := p.o.sums[x]
+	in := input{x, false}
+	s := p.o.sums[in]
 	if s == nil {
 		s = &sum{squares: x.Mul(x).SumTo([]int{x.Dim(-1)})}
-		p.o.add(x, s)
+		p.o.add(in, s)
 	}
 	p.o.seen[p.name] = s
 	return y
@@ -146,18 +153,19 @@ type stackProbe struct{ *probe }
 
 // Forward implements nn.StackAdapter.
 func (p stackProbe) Forward(x, group, y *tensor.Tensor) *tensor.Tensor {
-	s := p.o.sums[x]
+	in := input{x, true}
+	s := p.o.sums[in]
 	if s == nil {
-		pairs := p.o.input(y.Dim(0), y.Dim(0), 1)
-		s = &sum{squares: pairs.ExpertsBackwardWeight(x.Mul(x), group, p.experts), tokens: group.GroupCounts(p.experts, p.o.input(-p.o.n, p.o.n))}
-		p.o.add(x, s)
+		pairs := p.o.constant(y.Dim(0), y.Dim(0), 1)
+		s = &sum{squares: pairs.ExpertsBackwardWeight(x.Mul(x), group, p.experts), tokens: group.GroupCounts(p.experts, p.o.constant(-p.o.n, p.o.n))}
+		p.o.add(in, s)
 	}
 	p.o.seen[p.name] = s
 	return y
 }
 
-// input is an input of ones.
-func (o *observer) input(key int, shape ...int) *tensor.Tensor {
+// constant is an input of ones.
+func (o *observer) constant(key int, shape ...int) *tensor.Tensor {
 	if o.ones[key] == nil {
 		t := o.g.Floats(shape...)
 		v := make([]float32, t.Numel())
@@ -169,8 +177,8 @@ func (o *observer) input(key int, shape ...int) *tensor.Tensor {
 	return o.ones[key]
 }
 
-func (o *observer) add(x *tensor.Tensor, s *sum) {
-	o.sums[x] = s
+func (o *observer) add(in input, s *sum) {
+	o.sums[in] = s
 	o.outputs = append(o.outputs, s.squares)
 	s.total = make([]float64, s.squares.Numel())
 	if s.tokens != nil {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
-	"github.com/litgpt-go/litgpt/internal/durable"
 	"github.com/litgpt-go/litgpt/internal/gguf"
 	"github.com/litgpt-go/litgpt/internal/ggufmap"
 	"github.com/litgpt-go/litgpt/internal/settings"
@@ -39,12 +38,13 @@ type Quantize struct {
 	GPTQ          bool     `yaml:"gptq" help:"correct the errors of columns in those that follow, measured on calibrate's text"`
 	Overwrite     bool     `yaml:"overwrite" help:"replace out_file if it is there"`
 	DryRun        bool     `yaml:"dry_run" help:"print each tensor's type and the size, and end"`
+	Reporting     `yaml:",inline"`
 	Device        `yaml:",inline"`
 }
 
 // NewQuantize returns the defaults.
 func NewQuantize() Quantize {
-	return Quantize{Type: "Q4_K_M", Length: 512, Chunks: 128, Device: newDevice()}
+	return Quantize{Type: "Q4_K_M", Length: 512, Chunks: 128, Reporting: NewReporting(), Device: newDevice()}
 }
 
 // Run quantizes.
@@ -52,6 +52,9 @@ func (c Quantize) Run(ctx context.Context, out Out) error {
 	if c.CheckpointDir == "list" {
 		_, err := fmt.Fprintln(out.Result, strings.Join(quantize.Names(), "\n"))
 		return err
+	}
+	if c.Report && !c.Overwrite && !c.DryRun && exists(findDir(c.OutFile)) {
+		return c.reportOn(ctx, out)
 	}
 	cfg, err := c.config()
 	if err != nil {
@@ -112,7 +115,7 @@ func (c Quantize) Run(ctx context.Context, out Out) error {
 	if c.DryRun {
 		return describePlan(out.Result, p)
 	}
-	if err := enoughDisk(c.OutFile, int64(p.Bytes())); err != nil {
+	if err := enoughDisk(c.OutFile, p.Bytes()); err != nil {
 		return err
 	}
 	if c.GPTQ {
@@ -134,7 +137,23 @@ func (c Quantize) Run(ctx context.Context, out Out) error {
 	bar.Done()
 	log.Info("done", "file", c.OutFile, "bytes", fileSize(c.OutFile), "bits/weight", fmt.Sprintf("%.2f", p.BitsPerWeight()),
 		"MB/s", fmt.Sprintf("%.0f", float64(p.SourceBytes())/1e6/time.Since(begin).Seconds()), "time", time.Since(start).Round(time.Millisecond).String())
+	if c.Report {
+		return c.reportOn(ctx, out)
+	}
 	return nil
+}
+
+// reportOn compares the file, which is there, with the original.
+func (c Quantize) reportOn(ctx context.Context, out Out) error {
+	if err := usage(c.Reporting.check()); err != nil {
+		return err
+	}
+	dev, err := c.Device.open()
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	return c.report(ctx, out, dev, c.CheckpointDir, findDir(c.OutFile))
 }
 
 // config checks the settings, and reports all mistakes.
@@ -158,6 +177,9 @@ func (c Quantize) config() (quantize.Config, error) {
 	}
 	if c.GPTQ && c.Calibrate == "" {
 		bad = append(bad, "--gptq needs a text to measure on: --calibrate FILE")
+	}
+	if c.Report {
+		bad = append(bad, c.Reporting.check()...)
 	}
 	if c.OutFile == "" && !c.DryRun {
 		bad = append(bad, "out_file is missing: the GGUF file to write")
@@ -221,6 +243,10 @@ func (l *loaded) export() (*ggufmap.Exported, error) {
 	}
 	// Beside the architecture's keys, which come first.
 	e.Metadata = slices.Insert(e.Metadata, 2, general...)
+	if !hasTokenizer(l.base) {
+		e.Notes = append(e.Notes, "there is no tokenizer: llama.cpp will refuse the file")
+		return e, nil
+	}
 	path := l.base
 	if file := ggufFile(path); file != "" {
 		path = file
@@ -324,9 +350,9 @@ func (c Quantize) correct(ctx context.Context, out Out, l *loaded, p *quantize.P
 }
 
 // enoughDisk is an error when the disk of a file has less than n bytes.
-func enoughDisk(path string, n int64) error {
-	if free, ok := durable.Free(filepath.Dir(path)); ok && free < n {
-		return fmt.Errorf("%s: %s wanted, the disk has %s", path, size(int(n)), size(int(free)))
+func enoughDisk(path string, n int) error {
+	if free, ok := freeBytes(filepath.Dir(path)); ok && free < n {
+		return fmt.Errorf("%s: takes %s, and the disk has %s free; free some space, or choose a smaller --type", path, size(n), size(free))
 	}
 	return nil
 }

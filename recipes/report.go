@@ -85,7 +85,11 @@ func (c Reporting) report(ctx context.Context, out Out, dev *tensor.Device, orig
 	if err != nil {
 		return err
 	}
-	files, err := card.write(strings.TrimSuffix(quantized, filepath.Ext(quantized)) + ".report")
+	name := filepath.Clean(quantized)
+	if ggufFile(name) == name {
+		name = strings.TrimSuffix(name, filepath.Ext(name))
+	}
+	files, err := card.write(name + ".report")
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/litgpt-go/litgpt/internal/progress"
 	"github.com/litgpt-go/litgpt/internal/settings"
 	"github.com/litgpt-go/litgpt/recipes"
 )
@@ -15,8 +16,13 @@ func newQuantize(env *env) *cobra.Command {
 
   litgpt quantize CHECKPOINT model.gguf --type Q4_K_M
   litgpt quantize CHECKPOINT model.gguf --type Q3_K_M --calibrate text.txt
+  litgpt quantize CHECKPOINT model.gguf --report   says what a file that is there has lost
   litgpt quantize list   shows the types
 Every command takes the file as a checkpoint, and so does llama.cpp.`, &cfg, func(ctx context.Context) error {
-		return cfg.Run(ctx, env.out())
+		out := env.out()
+		out.NewBar = func(total int64, label, unit string) *progress.Bar { // there are no log lines on the way
+			return progress.New(env.stderr, env.stderrTerminal, total, label, unit)
+		}
+		return cfg.Run(ctx, out)
 	})
 }
