@@ -149,15 +149,20 @@ func LoadGGUF(dev *tensor.Device, model any, config []byte, path string) (Config
 	if err != nil {
 		return cfg, Base{}, fmt.Errorf("%s: %w", path, err)
 	}
-	var base Base
+	base, err := GGUFBase(f)
+	return cfg, base, err
+}
+
+// GGUFBase says which checkpoint the adapter in a GGUF file corrects, as far as SaveGGUF wrote it there.
+func GGUFBase(f *gguf.File) (base Base, err error) {
 	for key, v := range map[string]*string{basePathKey: &base.Path, baseHashKey: &base.Hash, baseTypeKey: &base.Quantize} {
 		if f.Has(key) {
 			if *v, err = f.Text(key); err != nil {
-				return cfg, base, err
+				return base, err
 			}
 		}
 	}
-	return cfg, base, nil
+	return base, err
 }
 
 func loadGGUF(dev *tensor.Device, model any, config []byte, f *gguf.File) (cfg Config, err error) {

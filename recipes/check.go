@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
+	"github.com/litgpt-go/litgpt/internal/litgpt"
+	"github.com/litgpt-go/litgpt/internal/pth"
 	"github.com/litgpt-go/litgpt/internal/safetensors"
 	"github.com/litgpt-go/litgpt/lora"
 	"github.com/litgpt-go/litgpt/models"
@@ -123,17 +125,35 @@ func newChecker(dir string) (*checker, error) {
 		}
 	}
 	if c.l.base != "" {
-		c.config = c.read(c.l.base, "config.json")
+		c.readConfig()
 		c.generation = c.read(c.l.base, "generation_config.json")
-		if raw, err := checkpoint.ReadConfig(c.l.base); err == nil {
-			c.l.config = raw
-		}
 	}
 	if at := c.l.tokenizerDir(); at != "" {
 		c.tokConfig = c.read(at, "tokenizer_config.json")
 		c.tokMap = c.read(at, "special_tokens_map.json")
 	}
 	return c, nil
+}
+
+// readConfig reads what describes the model.
+func (c *checker) readConfig() {
+	if formOf(c.l.base) != formLit {
+		c.config = c.read(c.l.base, "config.json")
+		if raw, err := checkpoint.ReadConfig(c.l.base); err == nil {
+			c.l.config = raw
+		}
+		return
+	}
+	raw, err := readConfig(c.l.base) // LitGPT's own counts, not the config.json that it takes along
+	if err == nil {
+		err = json.Unmarshal(raw, &c.config)
+	}
+	if err != nil {
+		c.sayLines(severe, "config", litgpt.ConfigFile, "the weights and their configuration are not of one model, or damaged", err)
+		c.l.base = ""
+		return
+	}
+	c.l.config = raw
 }
 
 // read reads a file of JSON; nil when it is not there, or none.
@@ -267,9 +287,21 @@ func (c *checker) writeJSON(w io.Writer) error {
 
 // openWeights opens the files of weights; their contents stay unread.
 func (c *checker) openWeights() bool {
-	src, err := safetensors.OpenDir(c.l.base)
+	var src weights
+	var err error
+	where := "model.safetensors"
+	switch {
+	case formOf(c.l.base) == formLit:
+		where = litgpt.WeightsFile
+		_, src, err = openWeights(c.l.base)
+	case onlyTorch(c.l.base):
+		where = hfWeights[2]
+		src, err = pth.OpenDir(c.l.base)
+	default:
+		src, err = safetensors.OpenDir(c.l.base)
+	}
 	if err != nil {
-		c.sayLines(severe, "weights", "model.safetensors", "download the weights again", err)
+		c.sayLines(severe, "weights", where, "download the weights again", err)
 		return false
 	}
 	c.l.src = src

@@ -24,7 +24,7 @@ import (
 
 // Finetune are the settings that both ways of finetuning share.
 type Finetune struct {
-	CheckpointDir string      `yaml:"checkpoint_dir" arg:"0" help:"directory of the model to finetune"`
+	CheckpointDir string      `yaml:"checkpoint_dir" arg:"0" help:"the model to finetune: its directory, or a GGUF file"`
 	OutDir        string      `yaml:"out_dir" help:"where checkpoints, logs and final/ go"`
 	Precision     string      `yaml:"precision" help:"32-true, bf16-true or bf16-mixed; default 32-true for weights stored in float32, else bf16-mixed"`
 	Data          data.Config `yaml:"data"`

@@ -20,7 +20,7 @@ import (
 	"github.com/litgpt-go/litgpt/tokenizer"
 )
 
-// loaded is an opened checkpoint: a Hugging Face directory, a GGUF file, or an adapter directory on one of those.
+// loaded is an opened checkpoint: a Hugging Face directory, a GGUF file, one of LitGPT's, or an adapter directory on one of those.
 type loaded struct {
 	models.Model
 	dir    string // as given
@@ -65,14 +65,12 @@ func open(dir string) (*loaded, error) {
 		}
 	}
 	var err error
-	if l.config, err = readConfig(l.base); err != nil { // a wrong config.json is reported before missing weights
+	if l.config, l.src, err = openWeights(l.base); err != nil {
 		return nil, err
 	}
 	if l.Model, err = models.New(l.config); err != nil {
+		l.src.Close()
 		return nil, fmt.Errorf("%s: %w", l.base, err)
-	}
-	if _, l.src, err = openWeights(l.base); err != nil {
-		return nil, err
 	}
 	return l, nil
 }
@@ -80,7 +78,7 @@ func open(dir string) (*loaded, error) {
 // findBase finds the checkpoint that the adapter in dir corrects, and checks that it is that one.
 func findBase(dir string, base lora.Base) (string, error) {
 	for _, path := range []string{base.Path, filepath.Join(dir, base.Path), findDir(base.Path)} {
-		if base.Path == "" || !exists(filepath.Join(path, "config.json")) && ggufFile(path) == "" {
+		if base.Path == "" || !isCheckpoint(path) {
 			continue
 		}
 		if base.Hash == "" {
@@ -98,7 +96,7 @@ func findBase(dir string, base lora.Base) (string, error) {
 	return "", fmt.Errorf("%s: the adapter's base checkpoint %q is not there; set base_model_name_or_path in %s to its directory or GGUF file", dir, base.Path, lora.ConfigFile)
 }
 
-// fingerprint is a SHA-256 over config.json (a GGUF file has its metadata for that) and,
+// fingerprint is a SHA-256 over config.json (GGUF files and LitGPT's have their own for that) and,
 // of each file of weights, its size and 64 pieces of 16 KiB spread over it (the header is in
 // the first): it tells checkpoints apart without reading them whole.
 func fingerprint(dir string) (string, error) {
@@ -108,7 +106,7 @@ func fingerprint(dir string) (string, error) {
 		return "", err
 	}
 	defer src.Close()
-	if ggufFile(dir) == "" { // what is made of metadata may be written otherwise by the next version
+	if formOf(dir) == formHF { // what is made of metadata may be written otherwise by the next version
 		h.Write(config)
 	}
 	for _, name := range src.Files() {
@@ -141,6 +139,7 @@ func (l *loaded) load(dev *tensor.Device, matrix checkpoint.Type, own bool) erro
 	if err := checkpoint.Load(dev, l.Model, l.src, checkpoint.Options{Matrix: matrix, Own: own, Quantize: l.quant.types(l.Model)}); err != nil {
 		return fmt.Errorf("%s: %w", l.base, err)
 	}
+	dev.Dequantize(products(matrix))
 	l.dtype = matrixType(l.Model)
 	if l.lora != nil {
 		if _, err := lora.Load(dev, l.Model, l.dir); err != nil {
@@ -148,6 +147,18 @@ func (l *loaded) load(dev *tensor.Device, matrix checkpoint.Type, own bool) erro
 		}
 	}
 	return nil
+}
+
+// products is the type in which a GPU computes products with quantized weights, as LitGPT's
+// bitsandbytes plugin does: that of the precision asked for, and BF16 for a checkpoint's own.
+func products(matrix checkpoint.Type) tensor.DType {
+	switch matrix {
+	case checkpoint.F32:
+		return tensor.F32
+	case checkpoint.F16:
+		return tensor.F16
+	}
+	return tensor.BF16
 }
 
 // layout gives values as the checkpoint that the model came from stores them.

@@ -150,7 +150,7 @@ func (c Pretrain) config() ([]byte, error) {
 		config, err = readConfig(findDir(c.InitialCheckpointDir))
 	case c.ModelName == "":
 		return nil, usage([]string{"nothing says what to pretrain: name a model (list shows them), a directory with a config.json, or set --model_config"})
-	case exists(filepath.Join(c.ModelName, "config.json")), ggufFile(c.ModelName) != "":
+	case isCheckpoint(c.ModelName):
 		config, err = readConfig(c.ModelName)
 	default:
 		shape, ok := models.FindShape(c.ModelName)

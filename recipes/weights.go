@@ -1,6 +1,7 @@
 package recipes
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -10,18 +11,53 @@ import (
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
 	"github.com/litgpt-go/litgpt/internal/durable"
 	"github.com/litgpt-go/litgpt/internal/ggufmap"
+	"github.com/litgpt-go/litgpt/internal/litgpt"
 	"github.com/litgpt-go/litgpt/internal/nn"
+	"github.com/litgpt-go/litgpt/internal/pth"
 	"github.com/litgpt-go/litgpt/internal/safetensors"
 	"github.com/litgpt-go/litgpt/internal/tensor"
 	"github.com/litgpt-go/litgpt/models"
 	"github.com/litgpt-go/litgpt/tokenizer"
 )
 
-// weights are those of an opened checkpoint, which is a Hugging Face directory or a GGUF file.
+// weights are those of an opened checkpoint.
 type weights interface {
 	checkpoint.Source
 	Files() []string
 	Close() error
+}
+
+// form is the layout of a checkpoint on the disk.
+type form string
+
+// The forms. LitGPT's programs leave Hugging Face's files beside their own, which hold the same
+// weights: a directory with both is one of Hugging Face's.
+const (
+	formHF   form = "hf"     // config.json and *.safetensors, or pytorch_model*.bin
+	formGGUF form = "gguf"   // one file, or a directory with one
+	formLit  form = "litgpt" // model_config.yaml and lit_model.pth
+)
+
+// formOf says what a path holds; formHF when it is nothing known.
+func formOf(path string) form {
+	has := func(name string) bool { return exists(filepath.Join(path, name)) }
+	switch {
+	case ggufFile(path) != "":
+		return formGGUF
+	case !has(litgpt.ConfigFile):
+		return formHF
+	case !has("config.json"), !slices.ContainsFunc(hfWeights, has):
+		return formLit
+	}
+	return formHF
+}
+
+// hfWeights are the files by which weights of Hugging Face's layout begin.
+var hfWeights = []string{"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"}
+
+// isCheckpoint reports whether a path looks like a checkpoint.
+func isCheckpoint(path string) bool {
+	return exists(filepath.Join(path, "config.json")) || formOf(path) != formHF
 }
 
 // ggufFile gives the GGUF file that path means: itself, or the only one of a directory that has no
@@ -48,9 +84,9 @@ func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-// readConfig gives config.json of a checkpoint; that of a GGUF file is made of its metadata.
+// readConfig gives config.json of a checkpoint; where it has none, it is made of what it has.
 func readConfig(base string) ([]byte, error) {
-	if ggufFile(base) == "" {
+	if formOf(base) == formHF {
 		return checkpoint.ReadConfig(base)
 	}
 	config, src, err := openWeights(base)
@@ -62,22 +98,61 @@ func readConfig(base string) ([]byte, error) {
 
 // openWeights opens a checkpoint's config.json and its weights.
 func openWeights(base string) ([]byte, weights, error) {
-	if file := ggufFile(base); file != "" {
-		m, err := ggufmap.Open(file)
+	switch formOf(base) {
+	case formGGUF:
+		m, err := ggufmap.Open(ggufFile(base))
 		if err != nil {
 			return nil, nil, err
 		}
 		return m.Config, m, nil
+	case formLit:
+		config, view, err := litgpt.Open(base)
+		if err != nil {
+			return nil, nil, litAdvice(base, err)
+		}
+		return config, litWeights{view, base}, nil
 	}
 	config, err := checkpoint.ReadConfig(base)
 	if err != nil {
 		return nil, nil, err
+	}
+	if _, err := models.New(config); err != nil { // reported before weights that are missing
+		return nil, nil, fmt.Errorf("%s: %w", base, err)
+	}
+	if !exists(filepath.Join(base, hfWeights[0])) && !exists(filepath.Join(base, hfWeights[1])) &&
+		(exists(filepath.Join(base, hfWeights[2])) || exists(filepath.Join(base, hfWeights[3]))) {
+		src, err := pth.OpenDir(base)
+		if err != nil {
+			return nil, nil, err
+		}
+		return config, src, nil
 	}
 	src, err := safetensors.OpenDir(base)
 	if err != nil {
 		return nil, nil, err
 	}
 	return config, src, nil
+}
+
+// litWeights are those of a directory of LitGPT's, under their names at Hugging Face.
+type litWeights struct {
+	*litgpt.View
+	dir string
+}
+
+// Files lists what makes the model: the configuration, too.
+func (w litWeights) Files() []string {
+	return []string{filepath.Join(w.dir, litgpt.ConfigFile), filepath.Join(w.dir, litgpt.WeightsFile)}
+}
+
+// litAdvice says what else a directory without the weights of a whole model holds.
+func litAdvice(dir string, err error) error {
+	for _, kind := range []string{"lora", "adapter", "adapter_v2"} {
+		if name := litgpt.WeightsFile + "." + kind; !exists(filepath.Join(dir, litgpt.WeightsFile)) && exists(filepath.Join(dir, name)) {
+			return fmt.Errorf("%s: %s is an adapter of LitGPT's without its model; where it is LoRA's, LitGPT's merge_lora makes a whole model of it", dir, name)
+		}
+	}
+	return err
 }
 
 // loadTokenizer opens the tokenizer of a checkpoint.

@@ -34,7 +34,7 @@ type matchEntry struct {
 // matchRange is a half-open range of matcher.entries.
 type matchRange struct{ lo, hi int }
 
-// newMatcher keeps the first of several entries of one text.
+// newMatcher keeps the first of several entries of one text, and none without text.
 func newMatcher(entries []matchEntry) matcher {
 	sort.SliceStable(entries, func(i, j int) bool { return entries[i].text < entries[j].text })
 	var m matcher

@@ -305,9 +305,11 @@ func BenchmarkLoad(b *testing.B) {
 			runtime.KeepAlive(tk)
 			b.SetBytes(int64(len(raw)))
 			b.ReportAllocs()
+			start := cpuTime()
 			for b.Loop() {
 				parse(b, raw)
 			}
+			b.ReportMetric(float64(cpuTime()-start)/float64(b.N), "cpu-ns/op")
 			b.ReportMetric(live, "live-MB")
 		})
 	}

@@ -309,11 +309,12 @@ func (v *ggufVocab) setSpecials(t *Tokenizer, o dirOptions) error {
 	if err := t.surround(o.bos(addBOS) && t.hasBOS, t.bos, o.eos(addEOS) && hasAfter, after); err != nil {
 		return err
 	}
-	t.chatTemplate, err = v.f.Text("tokenizer.chat_template")
-	if err != nil && !errors.Is(err, gguf.ErrNoKey) {
-		return err
+	template, err := v.f.Text("tokenizer.chat_template")
+	if errors.Is(err, gguf.ErrNoKey) {
+		return nil
 	}
-	return nil
+	t.chat = &ChatTemplates{sources: map[string]string{"default": template}, specials: t.specials}
+	return err
 }
 
 // ggufAddsBOS are the models that begin a text with BOS unless told otherwise.

@@ -54,8 +54,8 @@ func Files(path string) (map[string][]byte, error) {
 		}
 		files[name] = append(text, '\n')
 	}
-	if t.chatTemplate != "" {
-		files["chat_template.jinja"] = []byte(t.chatTemplate)
+	if t.ChatTemplate() != "" {
+		files["chat_template.jinja"] = []byte(t.ChatTemplate())
 	}
 	return files, nil
 }

@@ -213,8 +213,8 @@ func (t *Tokenizer) ggufMeta(f *fileJSON, rows int) (meta []gguf.KV, notes []str
 		set("merges", merges)
 	}
 	t.setGGUFSpecials(set, addPrefix, model == "llama")
-	if t.chatTemplate != "" {
-		meta = append(meta, gguf.KV{Key: "tokenizer.chat_template", Value: t.chatTemplate})
+	if t.ChatTemplate() != "" {
+		meta = append(meta, gguf.KV{Key: "tokenizer.chat_template", Value: t.ChatTemplate()})
 	}
 	return meta, notes, nil
 }

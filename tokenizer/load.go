@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -75,11 +74,16 @@ func Load(dir string) (*Tokenizer, error) {
 		// taught to end with what begins a text when the others know better.
 		t.eos = append(t.eos[1:], t.eos[0])
 	}
-	template, err := readChatTemplate(dir, config["chat_template"])
+	templates, err := readChatTemplates(dir, config["chat_template"])
 	if err != nil {
 		return nil, err
 	}
-	t.chatTemplate = cmp.Or(template, t.chatTemplate) // a GGUF file has one of its own
+	if len(templates) == 0 && t.chat != nil {
+		templates = t.chat.sources // a GGUF file has one of its own
+	}
+	if len(templates) > 0 {
+		t.chat = &ChatTemplates{sources: templates, specials: t.specials}
+	}
 	return t, nil
 }
 
@@ -94,23 +98,8 @@ func missingTokenizer(dir, path string) error {
 // setSpecials reads the special tokens by role. What tokenizer_config.json says,
 // null included, goes before special_tokens_map.json.
 func (t *Tokenizer) setSpecials(specialMap, config map[string]json.RawMessage) {
-	roles := map[string]string{}
-	for _, s := range t.specials { // a tokenizer.model or a GGUF file names some
-		roles[s.role] = s.content
-	}
+	roles := specialRoles(t.specials, specialMap, config)
 	t.specials = nil
-	for _, from := range []map[string]json.RawMessage{specialMap, config} {
-		for role, raw := range from {
-			if len(role) < 7 || role[len(role)-6:] != "_token" {
-				continue
-			}
-			if content, ok := tokenContent(raw); ok {
-				roles[role] = content
-			} else if string(raw) == "null" {
-				delete(roles, role)
-			}
-		}
-	}
 	for role, content := range roles {
 		t.specials = append(t.specials, namedToken{role, content})
 	}
@@ -206,37 +195,4 @@ func readJSON(path string, v any) (found bool, err error) {
 		return true, nil
 	}
 	return false, fmt.Errorf("%s: %w", path, err)
-}
-
-// readChatTemplate returns the template of chat_template.jinja, or else the key
-// chat_template of tokenizer_config.json: a string, or a list of named ones.
-func readChatTemplate(dir string, raw json.RawMessage) (string, error) {
-	b, err := os.ReadFile(filepath.Join(dir, "chat_template.jinja"))
-	if err == nil {
-		return string(b), nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
-	if raw == nil {
-		return "", nil
-	}
-	var text string
-	if json.Unmarshal(raw, &text) == nil {
-		return text, nil
-	}
-	var named []struct {
-		Name     string `json:"name"`
-		Template string `json:"template"`
-	}
-	if err := json.Unmarshal(raw, &named); err != nil {
-		return "", fmt.Errorf("%s: chat_template is neither a string nor a list of named templates",
-			filepath.Join(dir, "tokenizer_config.json"))
-	}
-	for _, n := range named {
-		if n.Name == "default" || len(named) == 1 {
-			return n.Template, nil
-		}
-	}
-	return "", nil
 }

@@ -143,8 +143,8 @@ func (c *component) finder() (func(string) []span, error) {
 
 // findPattern returns the matches of re in s and what lies between. As in
 // Oniguruma's iterator an empty match counts, but not where the last one ended. An
-// expression that backtracks for longer than regexTime finds no more: the rest of
-// s stays in one piece. It gets a second try, because the clock also runs while the
+// expression that backtracks for longer than regexTime, or that regexp2 fails on,
+// finds no more: the rest of s stays in one piece. It gets a second try, because the clock also runs while the
 // whole process is stopped.
 func findPattern(s string, re *regexp2.Regexp) []span {
 	runes := make([]rune, 0, len(s))
@@ -157,18 +157,35 @@ func findPattern(s string, re *regexp2.Regexp) []span {
 	at = append(at, len(s))
 	var matches [][2]int
 	last := -1 // characters up to the end of the last match
-	for m, err := re.FindRunesMatch(runes); m != nil || err != nil; {
+	find := func() (*regexp2.Match, error) { return re.FindRunesMatch(runes) }
+	tried := false
+	for m, err := guarded(find); m != nil || err != nil; {
 		if err != nil {
-			if m, err = re.FindRunesMatchStartingAt(runes, max(last, 0)); err != nil {
+			if tried {
 				break
 			}
+			tried = true
+			find = func() (*regexp2.Match, error) { return re.FindRunesMatchStartingAt(runes, max(last, 0)) }
+			m, err = guarded(find)
 			continue
 		}
 		if end := m.Index + m.Length; m.Length > 0 || end != last {
 			matches = append(matches, [2]int{at[m.Index], at[end]})
 			last = end
 		}
-		m, err = re.FindNextMatch(m)
+		before := m
+		m, err = guarded(func() (*regexp2.Match, error) { return re.FindNextMatch(before) })
 	}
 	return coverSpans(s, matches)
+}
+
+// guarded makes an error of a panic of regexp2: 1.11.4 loses count of its captures
+// in some nests of atomic groups (1?++?++), which only a hostile file has.
+func guarded(find func() (*regexp2.Match, error)) (m *regexp2.Match, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			m, err = nil, fmt.Errorf("regular expression: %v", r)
+		}
+	}()
+	return find()
 }

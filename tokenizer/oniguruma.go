@@ -3,9 +3,9 @@ package tokenizer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"unicode"
 )
 
@@ -45,87 +45,141 @@ func (p *onigParser) wrap(start int, open string) {
 	p.out = append(p.out[:start], []rune(open+atom+")")...)
 }
 
+// onigGroup is an open group, or the whole expression.
+type onigGroup struct {
+	start  int  // in out
+	look   bool // looks ahead or behind, and takes nothing
+	before bool // some alternative before the present one may be empty
+	empty  bool // the present one may be, so far
+	tricky bool // it holds lazy or atomic repetitions
+}
+
+// onigAtom is the last thing that can be repeated; start is -1 without one.
+type onigAtom struct {
+	start         int
+	empty, tricky bool
+	repeated      bool
+}
+
 // sequence translates the whole expression.
 func (p *onigParser) sequence() error {
-	var groups []int // where each open group begins in out
-	atom := -1       // where the last thing that can be repeated begins
-	repeated := false
+	groups := []onigGroup{{empty: true}}
+	none := onigAtom{start: -1, empty: true}
+	atom := none
 	for p.i < len(p.s) {
 		c, start := p.s[p.i], len(p.out)
-		switch {
-		case c == '\\':
+		group := &groups[len(groups)-1]
+		if c == '*' || c == '+' || c == '?' || c == '{' && p.interval() != "" {
+			if err := p.repeat(&atom); err != nil {
+				return err
+			}
+			continue
+		}
+		group.empty = group.empty && atom.empty
+		group.tricky = group.tricky || atom.tricky
+		atom = onigAtom{start: start}
+		switch c {
+		case '\\':
+			at := p.i
 			s, err := p.escape(false)
 			if err != nil {
 				return err
 			}
+			// These match places, or what a group did, and need no character.
+			atom.empty = strings.ContainsRune("AZzGbBk123456789", p.s[at+1])
 			p.emit(s)
-			atom, repeated = start, false
-		case c == '[':
+		case '[':
 			p.i++
 			set, err := p.set(0)
 			if err != nil {
 				return err
 			}
 			p.emit(set.atom())
-			atom, repeated = start, false
-		case c == '(':
-			groups = append(groups, start)
+		case '(':
 			p.group()
-			atom = -1
-		case c == ')':
-			if len(groups) == 0 {
+			opened := string(p.out[start:])
+			groups = append(groups, onigGroup{start: start, empty: true, look: strings.Contains(opened, "=") || strings.Contains(opened, "!"),
+				tricky: strings.HasPrefix(opened, "(?>")})
+			atom = none
+		case ')':
+			if len(groups) == 1 {
 				return errors.New("a ) too many")
 			}
 			p.emit(")")
 			p.i++
-			atom, repeated = groups[len(groups)-1], false
+			atom = onigAtom{start: group.start, empty: group.look || group.before || group.empty, tricky: group.tricky}
 			groups = groups[:len(groups)-1]
-		case c == '*' || c == '+' || c == '?' || c == '{' && p.interval() != "":
-			if atom < 0 {
-				return fmt.Errorf("%q repeats nothing", c)
-			}
-			if repeated { // .NET has no repetition of a repetition
-				p.wrap(atom, "(?:")
-			}
-			if c == '{' {
-				p.emit(p.interval())
-				for p.s[p.i] != '}' {
-					p.i++
-				}
-			} else {
-				p.emit(string(c))
-			}
+		case '|':
+			group.before, group.empty = group.before || group.empty, true
+			atom = none
+			p.emit("|")
 			p.i++
-			repeated = true
-			switch {
-			case p.has("?"):
-				p.emit("?")
-				p.i++
-			case p.has("+") && c != '{':
-				p.wrap(atom, "(?>")
-				p.i++
-				repeated = false
-			}
-		case c == '^': // a line that begins at the end of the text is none
+		case '^': // a line that begins at the end of the text is none
 			p.emit(`(?:\A|(?<=\n)(?!\z))`)
 			p.i++
-			atom, repeated = start, false
-		case c == '{' || c == '}' || c == ']':
+			atom.empty = true
+		case '{', '}', ']':
 			p.emit("\\" + string(c))
 			p.i++
-			atom, repeated = start, false
 		default:
 			p.emit(string(c))
 			p.i++
-			if atom, repeated = start, false; c == '|' {
-				atom = -1
-			}
+			atom.empty = c == '$'
 		}
 	}
-	if len(groups) > 0 {
+	if len(groups) > 1 {
 		return errors.New("a ) too few")
 	}
 	return nil
+}
+
+// repeat translates a quantifier.
+func (p *onigParser) repeat(atom *onigAtom) error {
+	c := p.s[p.i]
+	switch {
+	case atom.start < 0:
+		return fmt.Errorf("%q repeats nothing", c)
+	case atom.empty && c != '?' && (atom.tricky || p.lazyAfter()):
+		// regexp2 goes round in some such circles until memory is full.
+		return fmt.Errorf("%q repeats what may be empty, in a lazy or possessive way: that is not supported", c)
+	case atom.repeated: // .NET has no repetition of a repetition
+		p.wrap(atom.start, "(?:")
+	}
+	if c == '{' {
+		interval := p.interval()
+		p.emit(interval)
+		for p.s[p.i] != '}' {
+			p.i++
+		}
+		atom.empty = atom.empty || strings.HasPrefix(interval, "{0")
+	} else {
+		p.emit(string(c))
+		atom.empty = atom.empty || c != '+'
+	}
+	p.i++
+	atom.repeated = true
+	switch {
+	case p.has("?"):
+		p.emit("?")
+		p.i++
+		atom.tricky = true
+	case p.has("+") && c != '{':
+		p.wrap(atom.start, "(?>")
+		p.i++
+		atom.repeated, atom.tricky = false, true
+	}
+	return nil
+}
+
+// lazyAfter tells whether the quantifier at the parser's place is lazy or possessive.
+func (p *onigParser) lazyAfter() bool {
+	end := p.i
+	if p.s[end] == '{' {
+		for p.s[end] != '}' {
+			end++
+		}
+	}
+	return end+1 < len(p.s) && (p.s[end+1] == '?' || p.s[end+1] == '+')
 }
 
 // interval returns the repetition {n,m} at the parser's place, "" for a brace that
@@ -273,8 +327,37 @@ func (p *onigParser) escape(inSet bool) (string, error) {
 			p.i = end + 1
 			return literal(rune(n)), nil
 		}
+		return p.rest(c, 2, isHex), nil
+	case 'u':
+		return p.rest(c, 4, isHex), nil
+	case 'c':
+		return p.rest(c, 1, func(rune) bool { return true }), nil
+	case 'k':
+		if p.has("<") {
+			end := slices.Index(p.s[p.i:], '>')
+			if end < 0 {
+				return "", errors.New(`\k without a name`)
+			}
+			p.i += end + 1
+			return `\k` + string(p.s[p.i-end-1:p.i]), nil
+		}
+	case '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		return p.rest(c, 2, unicode.IsDigit), nil
 	}
 	return `\` + string(c), nil
+}
+
+// rest copies an escape of c with up to n characters that belong to it.
+func (p *onigParser) rest(c rune, n int, is func(rune) bool) string {
+	start := p.i
+	for p.i < len(p.s) && p.i < start+n && is(p.s[p.i]) {
+		p.i++
+	}
+	return `\` + string(c) + string(p.s[start:p.i])
+}
+
+func isHex(r rune) bool {
+	return r < 0x80 && strings.ContainsRune("0123456789abcdefABCDEF", r)
 }
 
 // propertyName reads {L}, {^L} of \p.
@@ -305,196 +388,3 @@ func literal(r rune) string {
 	}
 	return string(r)
 }
-
-// onigSet is a set of characters: plain ones, and others that are themselves
-// expressions for one character; or the common ones of several sets.
-type onigSet struct {
-	not     bool
-	content string   // of .NET's set
-	others  []string // one of these will do as well
-	common  []onigSet
-}
-
-// maxNested bounds sets within sets.
-const maxNested = 20
-
-// set reads a set after its opening bracket.
-func (p *onigParser) set(depth int) (onigSet, error) {
-	if depth > maxNested {
-		return onigSet{}, fmt.Errorf("sets within sets, more than %d deep", maxNested)
-	}
-	var all, one onigSet
-	if all.not = p.has("^"); all.not {
-		p.i++
-	}
-	for first := true; p.i < len(p.s); first = false {
-		switch c := p.s[p.i]; {
-		case c == ']' && !first:
-			p.i++
-			if len(all.common) > 0 {
-				all.common = append(all.common, one)
-			} else {
-				all.content, all.others = one.content, one.others
-			}
-			return all, nil
-		case p.has("[:"):
-			content, not, ok, err := p.bracket()
-			if err != nil {
-				return all, err
-			}
-			switch {
-			case !ok:
-				one.content += `\[`
-				p.i++
-			case not:
-				one.others = append(one.others, "[^"+content+"]")
-			default:
-				one.content += content
-			}
-		case c == '[':
-			p.i++
-			inner, err := p.set(depth + 1)
-			if err != nil {
-				return all, err
-			}
-			if inner.not || len(inner.others)+len(inner.common) > 0 {
-				one.others = append(one.others, inner.atom())
-			} else {
-				one.content += inner.content
-			}
-		case p.has("&&"):
-			p.i += 2
-			all.common = append(all.common, one)
-			one = onigSet{}
-		case c == '\\':
-			s, err := p.escape(true)
-			if err != nil {
-				return all, err
-			}
-			one.content += s
-		case c == '^' || c == ']':
-			one.content += `\` + string(c)
-			p.i++
-		default:
-			one.content += string(c)
-			p.i++
-		}
-	}
-	return all, errors.New("a ] is missing")
-}
-
-// bracket reads [:name:]; ok is false for a bracket that is none.
-func (p *onigParser) bracket() (content string, not, ok bool, err error) {
-	end := p.i + 2
-	for end < len(p.s) && (unicode.IsLetter(p.s[end]) || p.s[end] == '^') {
-		end++
-	}
-	if end+1 >= len(p.s) || p.s[end] != ':' || p.s[end+1] != ']' {
-		return "", false, false, nil
-	}
-	name, not := strings.CutPrefix(string(p.s[p.i+2:end]), "^")
-	p.i = end + 2
-	if name == "punct" { // more than \p{punct}
-		return `\p{P}\p{S}` + newChars(classPunct), not, true, nil
-	}
-	content, err = property(name)
-	return content, not, true, err
-}
-
-// atom is the set as an expression.
-func (s onigSet) atom() string {
-	var out string
-	switch {
-	case len(s.common) > 0:
-		for _, c := range s.common {
-			out += "(?=" + c.atom() + ")"
-		}
-		out = "(?:" + out + `[\s\S])`
-	case len(s.others) == 0 && s.not:
-		return "[^" + s.content + "]"
-	case len(s.others) == 0 && s.content == "":
-		return "(?!)" // nothing is in it
-	case len(s.others) == 0:
-		return "[" + s.content + "]"
-	default:
-		parts := s.others
-		if s.content != "" {
-			parts = append([]string{"[" + s.content + "]"}, parts...)
-		}
-		out = "(?:" + strings.Join(parts, "|") + ")"
-	}
-	if s.not {
-		return "(?:(?!" + out + `)[\s\S])`
-	}
-	return out
-}
-
-// property returns the content of a set for a property, a script or a POSIX class,
-// whose names are compared without case, spaces, - and _.
-func property(name string) (string, error) {
-	if content, ok := properties()[plainName(name)]; ok {
-		return content, nil
-	}
-	return "", fmt.Errorf("property %q is not supported", name)
-}
-
-func plainName(name string) string {
-	return strings.NewReplacer(" ", "", "_", "", "-", "").Replace(strings.ToLower(name))
-}
-
-// newChars is what Unicode 16 adds to a class of Go's tables.
-func newChars(bit uint8) string {
-	var out strings.Builder
-	for _, r := range unicode16 {
-		if r.bits == bit {
-			out.WriteRune(rune(r.lo))
-			out.WriteByte('-')
-			out.WriteRune(rune(r.hi))
-		}
-	}
-	return out.String()
-}
-
-// latinNumbers are words to a \w that stands alone, but not to one in a set.
-const latinNumbers = "²³¹¼-¾"
-
-// wordSet is \w: Alphabetic, \p{M}, \p{Nd} and \p{Pc}.
-var wordSet = sync.OnceValue(func() string {
-	return `\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\p{Other_Alphabetic}` + newChars(classLetter) + newChars(classMark)
-})
-
-var properties = sync.OnceValue(func() map[string]string {
-	all := map[string]string{}
-	for _, tables := range []map[string]*unicode.RangeTable{unicode.Properties, unicode.Scripts, unicode.Categories} {
-		for name := range tables {
-			all[plainName(name)] = `\p{` + name + `}`
-		}
-	}
-	for name, bit := range map[string]uint8{"L": classLetter, "N": classNumber, "M": classMark, "P": classPunct} {
-		content := `\p{` + name + `}` + newChars(bit)
-		all[plainName(name)] = content
-		all[map[string]string{"L": "letter", "N": "number", "M": "mark", "P": "punctuation"}[name]] = content
-	}
-	alpha := `\p{L}\p{Nl}\p{Other_Alphabetic}` + newChars(classLetter)
-	graph := `\p{L}\p{M}\p{N}\p{P}\p{S}\p{Cf}\p{Co}` + newChars(classLetter) + newChars(classMark) + newChars(classNumber) + newChars(classPunct)
-	for name, content := range map[string]string{
-		"alnum":  alpha + `\p{Nd}`,
-		"alpha":  alpha,
-		"any":    `\s\S`,
-		"ascii":  `\x00-\x7f`,
-		"blank":  `\p{Zs}\t`,
-		"cntrl":  `\p{Cc}`,
-		"digit":  `\p{Nd}`,
-		"graph":  graph,
-		"lower":  `\p{Ll}\p{Other_Lowercase}`,
-		"print":  graph + `\p{Zs}`,
-		"punct":  all["p"],
-		"space":  `\s`,
-		"upper":  `\p{Lu}\p{Other_Uppercase}`,
-		"word":   wordSet(),
-		"xdigit": `0-9a-fA-F`,
-	} {
-		all[name] = content
-	}
-	return all
-})

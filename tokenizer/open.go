@@ -17,7 +17,9 @@ import (
 // Open reads a tokenizer: a checkpoint directory as Load does, or one file, whose
 // kind is told by its bytes: a tokenizer.json, a tokenizer.model of SentencePiece,
 // a tiktoken file (the tokenizer.model of Llama 3 is one), a GGUF file. The files
-// beside a single file are not read.
+// beside a single file are not read. A tokenizer.model by itself gives what
+// SentencePiece gives: nothing is added to a text, and a control piece written out
+// in it is text. In a directory it is what transformers makes of it.
 func Open(path string) (*Tokenizer, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -26,7 +28,7 @@ func Open(path string) (*Tokenizer, error) {
 	if info.IsDir() {
 		return Load(path)
 	}
-	return openFile(path, dirOptions{})
+	return openFile(path, dirOptions{alone: true})
 }
 
 // maxFile bounds what is read into memory: the largest published tokenizer.json has
@@ -87,7 +89,11 @@ func parseAny(b []byte, name string, o dirOptions) (*Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("is no tokenizer.json, no tiktoken file, no GGUF file, and as a SentencePiece model: %w", err)
 	}
-	t, err := m.tokenizer(spmOptions{addBOS: o.bos(true), addEOS: o.eos(false), once: o.Legacy != nil && !*o.Legacy, added: o.added})
+	spm := spmOptions{addBOS: o.bos(true), addEOS: o.eos(false), once: o.Legacy != nil && !*o.Legacy, added: o.added}
+	if o.alone {
+		spm = spmOptions{plain: true}
+	}
+	t, err := m.tokenizer(spm)
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +158,7 @@ type dirOptions struct {
 	Legacy *bool  `json:"legacy"` // of SentencePiece models: false is a dummy space at the start only
 	Class  string `json:"tokenizer_class"`
 	added  []*addedToken
+	alone  bool // there is no directory: the file says everything
 }
 
 // bos and eos tell whether the token is put around a text; otherwise is the family's

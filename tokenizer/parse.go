@@ -75,11 +75,13 @@ func Parse(b []byte) (*Tokenizer, error) {
 	if !utf8.Valid(b) {
 		return nil, errors.New("not valid UTF-8")
 	}
+	hashed := make(chan [sha256.Size]byte, 1)
+	go func() { hashed <- sha256.Sum256(b) }() // beside the scan: large files have 35 MB
 	f, err := scanFile(b)
+	sum := <-hashed // b may change once Parse returns
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(b)
 	t := &Tokenizer{hash: hex.EncodeToString(sum[:]), truncation: f.truncation, padding: f.padding}
 	if t.normalizer, err = buildNormalizer(f.normalizer); err != nil {
 		return nil, err

@@ -10,33 +10,6 @@ import (
 	"unicode/utf8"
 )
 
-// parseSentencePiece reads the bytes of a tokenizer.model, SentencePiece's own
-// format: BPE and Unigram.
-//
-// A text gives the ids that SentencePiece gives, and ids the text, with two
-// exceptions, in which the tokenizer is what transformers makes of the same file:
-// control and unknown pieces ("<s>", "</s>", "<unk>", "[INST]") that are written
-// out in a text are those tokens, where SentencePiece takes them for ordinary
-// text, because prompts are rendered as text here; and each text between two of
-// them is encoded by itself, so that it begins with the dummy space, which is how
-// the families that have such files put their prompts together. And a run of byte
-// pieces that is not UTF-8 becomes one U+FFFD a byte.
-//
-// The pieces of the trainer's bos_id and eos_id are BOS and EOS. Encode with
-// addSpecial puts the BOS before a text; tokenizer_config.json may say otherwise.
-func parseSentencePiece(b []byte) (*Tokenizer, error) {
-	m, err := parseSpm(b)
-	if err != nil {
-		return nil, err
-	}
-	t, err := m.tokenizer(spmOptions{addBOS: true})
-	if err != nil {
-		return nil, err
-	}
-	t.hash = hashOf(b)
-	return t, nil
-}
-
 func hashOf(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
@@ -60,7 +33,15 @@ var spmKinds = map[int]string{1: "UNIGRAM", 2: "BPE", 3: "WORD", 4: "CHAR"}
 // them special tokens.
 var turnTokens = map[string]bool{"<start_of_turn>": true, "<end_of_turn>": true}
 
-// tokenizer makes a tokenizer of the model.
+// tokenizer makes a tokenizer of the model. A text gives the ids that SentencePiece
+// gives, and ids the text, but that a run of byte pieces that is not UTF-8 becomes one
+// U+FFFD a byte. Unless o.plain is set two things are as transformers has them for the
+// same file: control and unknown pieces ("<s>", "</s>", "<unk>", "[INST]") that are
+// written out in a text are those tokens, because prompts are rendered as text here;
+// and each text between two of them is encoded by itself, so that it begins with the
+// dummy space, which is how the families that have such files put prompts together.
+//
+// The pieces of the trainer's bos_id and eos_id are BOS and EOS.
 func (m *spmModel) tokenizer(o spmOptions) (*Tokenizer, error) {
 	var err error
 	if m.pieces, err = placeAdded(m.pieces, o.added); err != nil {

@@ -62,7 +62,7 @@ func TestSpmErrors(t *testing.T) {
 		"precompiled_charsmap of 3 bytes":             tinySpm().bytes(3, string(proto(nil).bytes(2, "abc"))).trainer(3, 2),
 		"a trie of 4294967295 bytes in the 0":         tinySpm().bytes(3, string(proto(nil).bytes(2, "\xff\xff\xff\xff"))).trainer(3, 2),
 	} {
-		if _, err := parseSentencePiece(b); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := parseAny(b, "", dirOptions{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
@@ -100,7 +100,7 @@ func TestSpmSpecials(t *testing.T) {
 			t.Errorf("%s: %q: got %v, want %v", c.name, c.text, got, c.want)
 		}
 	}
-	tk, err := parseSentencePiece(b)
+	tk, err := parseAny(b, "", dirOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func FuzzSentencePiece(f *testing.F) {
 			return
 		}
 		checkHostile(t, b, func() *Tokenizer {
-			tk, err := parseSentencePiece(b)
+			tk, err := parseAny(b, "", dirOptions{})
 			if err != nil {
 				return nil
 			}

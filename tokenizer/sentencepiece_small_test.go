@@ -2,6 +2,8 @@ package tokenizer
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +22,11 @@ func TestSentencePieceSmall(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tk, err := m.tokenizer(spmOptions{plain: true})
+			path := filepath.Join(t.TempDir(), "tokenizer.model")
+			if err := os.WriteFile(path, readGz(t, "testdata/"+name+".model.gz"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			tk, err := Open(path)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -21,15 +21,15 @@ func tokenizersDir(tb testing.TB) string {
 	return dir
 }
 
-// checkSpm compares a model with vectors of SentencePiece: with control pieces as
-// text every one of them, and as Open reads it those that hold none.
+// checkSpm compares a model with vectors of SentencePiece: as a file by itself with
+// every one of them, and as a checkpoint's with those that hold no control piece.
 func checkSpm(t *testing.T, model []byte, vectors []vector) {
 	t.Helper()
 	m, err := parseSpm(model)
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain, err := m.tokenizer(spmOptions{plain: true})
+	plain, err := parseAny(model, "", dirOptions{alone: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func checkSpm(t *testing.T, model []byte, vectors []vector) {
 	checkStreams(t, plain, vectors)
 	checkPieces(t, plain.model, vectors)
 
-	tk, err := parseSentencePiece(model)
+	tk, err := parseAny(model, "", dirOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,12 +116,12 @@ func BenchmarkSentencePiece(b *testing.B) {
 		b.Run(name+"/load", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := parseSentencePiece(raw); err != nil {
+				if _, err := parseAny(raw, "", dirOptions{}); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
-		tk, err := parseSentencePiece(raw)
+		tk, err := parseAny(raw, "", dirOptions{})
 		if err != nil {
 			b.Fatal(err)
 		}

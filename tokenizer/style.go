@@ -128,9 +128,9 @@ func (p PromptStyle) Render(t *Tokenizer, prompt, input, system string) (string,
 	}
 	var messages []Message
 	if system != "" {
-		messages = append(messages, Message{"system", system})
+		messages = append(messages, Message{Role: "system", Content: system})
 	}
-	messages = append(messages, Message{"user", p.Apply(prompt, input, "")})
+	messages = append(messages, Message{Role: "user", Content: p.Apply(prompt, input, "")})
 	return t.RenderChat(messages, true)
 }
 

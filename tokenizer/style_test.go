@@ -174,7 +174,7 @@ func TestChatTemplateStyle(t *testing.T) {
 	if _, err := p.Render(bare, "P", "", ""); err == nil || !strings.Contains(err.Error(), "no chat template") {
 		t.Errorf("no template: got %v", err)
 	}
-	tk.chatTemplate = "a\n{{ raise_exception('no ' + messages[0]['role']) }}"
+	tk.chat = &ChatTemplates{sources: map[string]string{"default": "a\n{{ raise_exception('no ' + messages[0]['role']) }}"}, specials: tk.specials}
 	if _, err := p.Render(tk, "P", "", ""); err == nil || !strings.Contains(err.Error(), "line 2: TemplateError: no user") {
 		t.Errorf("raise_exception: got %v", err)
 	}
@@ -243,7 +243,7 @@ func TestCompare(t *testing.T) {
 		{"smollm2", "qwen3", "", &Difference{15, "system\nYou are a helpful AI assistant na…", "user\nHello, who are you?<|im_end|>\n<|im_…"}},
 		{"default", "chat_template", "{{ 1 + 'a' }}", &Difference{0, "<s>Hello, who are you?", "chat template: line 1: TypeError: unsupported operand type(s) for +: 'int' and 'str'"}},
 	} {
-		tk.chatTemplate = tt.template
+		tk.chat = &ChatTemplates{sources: map[string]string{"default": tt.template}, specials: tk.specials}
 		got := style(tt.a).Compare(tk, style(tt.b))
 		if (got == nil) != (tt.want == nil) || got != nil && *got != *tt.want {
 			t.Errorf("%s and %s: got %+v, want %+v", tt.a, tt.b, got, tt.want)

@@ -1,13 +1,28 @@
 // Package tokenizer turns text into token ids and back, renders chat templates
 // and holds the prompt styles.
 //
-// It reads the tokenizer.json of a checkpoint (byte pair encoding, byte-level
-// or in the style of SentencePiece) and gives the ids that Hugging Face's
-// tokenizers gives; testdata holds vectors made with it. It does not train
-// tokenizers, and it does not truncate or pad.
+// It reads the tokenizer.json of a checkpoint and gives what Hugging Face's
+// tokenizers 0.22.2 gives: ids, those of pairs of texts, type ids, byte offsets,
+// decoded text. The models are BPE, Unigram, WordPiece and WordLevel; it knows
+// every normalizer, pre-tokenizer, post-processor and decoder of that library.
+// testdata holds vectors made with it for each, tools/reference makes them.
 //
-// Start with Load, then Encode; chat.go renders conversations, style.go turns
-// an instruction into a prompt.
+// Four things differ, none of which a published tokenizer is known to need. An
+// added token of which normalization leaves nothing is never found (Hugging Face's
+// then cuts the text between all bytes, and stops at what is not ASCII). What a
+// Replace puts at the very front of a text is not doubled by the normalizer after
+// it. Regular expressions run on regexp2 (see fromOniguruma), which has no \X, \K
+// or calls of groups, and one that backtracks for a second finds no more. And where
+// Hugging Face's gives an error (an unknown word without an unknown token) or
+// panics, encoding and decoding go on without that word.
+//
+// It does not truncate or pad (see Truncation), and a BPE model with dropout, whose
+// ids change from call to call, is refused.
+//
+// Start with Load, then Encode, or EncodeTokens for offsets. A text goes through
+// walk: added tokens, normalizer, pre-tokenizers, model; then through process, the
+// post-processors. Decode and Stream share one chain of decoders. chat.go renders
+// conversations, style.go turns an instruction into a prompt.
 package tokenizer
 
 import (
@@ -38,11 +53,11 @@ type Tokenizer struct {
 	truncation Truncation
 	padding    Padding
 
-	specials     []namedToken // bos_token, eos_token, …: variables of the chat template
-	bos          int32
-	hasBOS       bool
-	eos          []int32
-	chatTemplate string
+	specials []namedToken // bos_token, eos_token, …: variables of the chat template
+	bos      int32
+	hasBOS   bool
+	eos      []int32
+	chat     *ChatTemplates // nil when there are none
 }
 
 // namedToken is a special token by its role in tokenizer_config.json.
@@ -185,7 +200,12 @@ func (t *Tokenizer) EOS() []int32 { return append([]int32(nil), t.eos...) }
 func (t *Tokenizer) Hash() string { return t.hash }
 
 // ChatTemplate returns the checkpoint's Jinja template, "" when there is none.
-func (t *Tokenizer) ChatTemplate() string { return t.chatTemplate }
+func (t *Tokenizer) ChatTemplate() string {
+	if t.chat == nil {
+		return ""
+	}
+	return t.chat.sources["default"]
+}
 
 // lossyUTF8 mirrors Rust's String::from_utf8_lossy: one U+FFFD for each maximal
 // ill-formed part. strings.ToValidUTF8 merges neighbours, so it will not do.

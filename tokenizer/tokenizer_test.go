@@ -179,7 +179,7 @@ func TestSmolLM2(t *testing.T) {
 		}
 	}](t, "testdata/smollm2.chat.json")
 	for _, c := range want.Chat {
-		text, err := tk.RenderChat([]Message{{"user", c.Prompt}}, true)
+		text, err := tk.RenderChat([]Message{{Role: "user", Content: c.Prompt}}, true)
 		if err != nil || text != c.Text {
 			t.Errorf("RenderChat(%q)\n got %q, %v\nwant %q", c.Prompt, text, err, c.Text)
 		}

@@ -20,8 +20,7 @@ package tokenizer
 
 const (
 	// window is the symbols of a window at first, margin how many before the end
-	// of the row the next begins: nearly all tokens are shorter (measured: windows
-	// of 32 to 96 symbols differ by a tenth).
+	// of the row the next begins: nearly all tokens are shorter.
 	window, margin = 48, 16
 	// tries is how many tokens are tried as the beginning of the next window, an
 	// eighth of it apart, before windows are made twice as long. Each one taken

@@ -12,7 +12,7 @@
 # Environment, all optional:
 #   OUT             where gpu-report.md and logs/ go; default build
 #   GPU_SECONDS     time for everything; what does not fit is listed as not run; default 580
-#   GPU_WORK        where checkpoints are made (20 GiB); default build/gpu
+#   GPU_WORK        where checkpoints are made (30 GiB); default build/gpu
 #   CUDA_ARCH, NVCC, CUDA_WHEELS, CUDA_HOME, GGML_DIR   as for tools/cuda.sh
 #   LITGPT_SMOLLM2  directory of SmolLM2-135M-Instruct; its shape with random weights stands in for it
 #   LLAMA_BENCH     llama.cpp's llama-bench; LLAMA_MODEL is its GGUF file
@@ -44,8 +44,9 @@ stages=(
 	"compiled  120  the same with a torch.compile'd loop"
 	"decode     90  decoding and prefill of the 8B shape, BF16"
 	"torchdec   90  the same with transformers"
+	"quantized 150  decoding, prefill and QLoRA of the 8B shape in four bits"
 	"small      60  LoRA and decoding of SmolLM2-135M"
-	"kernels   120  benchmarks of operations: the peak of matrix products, attention, memory"
+	"kernels   150  benchmarks of operations: the peak of matrix products, attention, memory, quantized weights"
 	"steps     120  benchmarks of whole training steps and of generation"
 	"vmm       120  GGML's virtual memory management on and off"
 	"llama      90  llama-bench"
@@ -197,7 +198,7 @@ stage_ops() {
 	return $rc
 }
 
-stage_fixtures() { tested -on "$([ $device = cpu ] || echo /gpu)" models -run FixturesCUDA; }
+stage_fixtures() { tested -on "$([ $device = cpu ] || echo /gpu)" models -run 'FixturesCUDA|QuantizedCUDA'; }
 
 stage_cpu() {
 	local run where args=(finetune --config demo/finetune.yaml --train.max_steps 20 --train.log_interval 1 --eval.interval 0 --eval.final_validation false --lora_dropout 0)
@@ -309,6 +310,24 @@ stage_decode() {
 }
 
 stage_torchdec() { peer "transformers decoding $big BF16" decode tools/shapes/$big --prompt $prompt --tokens 128 --compile; }
+
+# To be read beside the figures of lora8b, peft8b, decode and torchdec, which are those in BF16.
+stage_quantized() {
+	litgpt quantize --help >/dev/null 2>&1 || skip "this litgpt cannot quantize"
+	random $big || return $?
+	local type file rc=0 start
+	for type in Q4_K_M Q4_0; do
+		file=$work/$big-$type.gguf
+		if [ ! -f "$file" ]; then
+			start=$SECONDS
+			"$root/bin/litgpt" quantize "$model" "$file" --type $type || return 1
+			figure "quantizing $big to $type: seconds on $(nproc) processors, size" "$((SECONDS - start)), $(($(stat -c %s "$file") >> 20)) MiB"
+		fi
+		generated "$big $type" "$file" || rc=1
+		[ $type = Q4_0 ] || lora_long "$file" "QLoRA $big $type" 2 || rc=1
+	done
+	return $rc
+}
 
 stage_small() {
 	local rc=0

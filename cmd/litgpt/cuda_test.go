@@ -146,10 +146,11 @@ func TestCUDAMissing(t *testing.T) {
 	write(t, broken, []byte("no library"))
 	other := filepath.Join(t.TempDir(), "other.so") // a library of another GGML
 	source := filepath.Join(t.TempDir(), "other.c")
-	write(t, source, []byte(`struct api { int abi; const char *ggml, *build; unsigned long tensor; } api = {1, "github.com/ollama/ollama v0.0.1", "", 0};
-const struct api *litgpt_cuda(void) { return &api; }
+	write(t, source, []byte(`#include "cudalib.h"
+struct api { int abi; const char *ggml, *build; unsigned long tensor; } api = {LG_CUDA_ABI, "github.com/ollama/ollama v0.0.1", "", 0};
+const void *litgpt_cuda(void) { return &api; }
 `))
-	if out, err := exec.Command("gcc", "-shared", "-fPIC", "-o", other, source).CombinedOutput(); err != nil {
+	if out, err := exec.Command("gcc", "-I", "../../internal/ggml", "-shared", "-fPIC", "-o", other, source).CombinedOutput(); err != nil {
 		t.Skipf("gcc: %v\n%s", err, out)
 	}
 	for _, tt := range []struct {

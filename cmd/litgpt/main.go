@@ -37,7 +37,7 @@ import (
 // run at every start.
 var commands = []func(*env) *cobra.Command{
 	newDownload, newChat, newGenerate, newGenerateSequentially, newFinetune, newFinetuneLoRA, newFinetuneFull, newMergeLoRA, newPretrain, newQuantize, newScore,
-	newTokenize, newTrainTokenizer, newCheck, newDoctor,
+	newConvert, newConvertToLitGPT, newConvertFromLitGPT, newConvertPretrained, newTokenize, newTemplate, newTrainTokenizer, newCheck, newDoctor,
 }
 
 // env is what a command has of the world outside.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -132,6 +133,12 @@ func build() (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(work)
+	include, err := ggmlHeaders()
+	if err != nil {
+		os.RemoveAll(dir)
+		return "", err
+	}
+	flags = append(flags, "-I", include)
 	objects := make([]string, len(sources))
 	failures := make([]error, len(sources))
 	var group sync.WaitGroup
@@ -156,6 +163,16 @@ func build() (string, error) {
 		return "", err
 	}
 	return lib, os.Rename(made, lib)
+}
+
+// ggmlHeaders is where the pinned module keeps ggml-common.h: the blocks and tables of the quantized types.
+func ggmlHeaders() (string, error) {
+	module, _, _ := strings.Cut(ggml.Source, " ")
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		return "", fmt.Errorf("go list -m %s: %w", module, err)
+	}
+	return filepath.Join(strings.TrimSpace(string(out)), "ml/backend/ggml/ggml/src"), nil
 }
 
 func compile(compiler string, args []string) error {

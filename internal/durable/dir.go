@@ -169,6 +169,10 @@ func (d *Dir) fail(final string, err error) error {
 	return err
 }
 
+// Written is the directory in which the files are until Commit, so that those that are
+// closed can be looked at.
+func (d *Dir) Written() string { return d.tmp }
+
 // WriteFile writes a whole file.
 func (d *Dir) WriteFile(name string, data []byte) error {
 	f, err := d.Create(name)

@@ -45,6 +45,17 @@ func (f *File) Write(p []byte) (int, error) {
 	return n, f.err
 }
 
+// Written gives the path of what was written so far, so that it can be looked at
+// before Commit.
+func (f *File) Written() (string, error) {
+	if f.err == nil && !f.done {
+		if err := f.buf.Flush(); err != nil {
+			f.err = failed(f.path, err)
+		}
+	}
+	return f.tmp, f.err
+}
+
 // Commit makes what was written durable and puts it in its place. After an error, of
 // this or of an earlier Write, what was at path is untouched and nothing else is left.
 func (f *File) Commit() error {

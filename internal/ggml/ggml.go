@@ -92,6 +92,7 @@ const (
 	GLUBack          Kernel = C.LG_GLU_BACK
 	SoftmaxBack      Kernel = C.LG_SOFTMAX_BACK
 	Convert          Kernel = C.LG_CONVERT // not on the CPU: src0 in the type of the result
+	QuantizedRows    Kernel = C.LG_ROWS    // not on the CPU: rows src1 of the quantized table src0
 	Scratch          Kernel = C.LG_SCRATCH // not on the CPU: memory for the operation that reads it
 	Round            Kernel = C.LG_ROUND   // on the CPU only, as the next: quantized.cpp
 	MatMulRounded    Kernel = C.LG_MATMUL_ROUNDED

@@ -390,6 +390,6 @@ lg_function lg_kernel_function(int kernel) {
 		rope_table, rope, rows_back, zero, attention, attention_back, cross_entropy, cross_entropy_back,
 		sum_to, dropout, accumulate, adamw, square_sum, matvec, add_dot, clip, top_k,
 		route, route_weights, route_weights_back, group, group_counts, experts, experts_back_w, combine, combine_back, combine_back_w, glu, glu_back, softmax_back,
-		nullptr, nullptr, round_rows, matmul_rounded};
+		nullptr, nullptr, nullptr, round_rows, matmul_rounded};
 	return kernel >= 0 && kernel < LG_COUNT ? table[kernel] : nullptr;
 }

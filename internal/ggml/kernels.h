@@ -42,7 +42,7 @@ enum lg_kernel {
 	LG_SUM_TO, LG_DROPOUT, LG_ACCUMULATE, LG_ADAMW, LG_SQUARE_SUM, LG_MATVEC, LG_ADD_DOT, LG_CLIP, LG_TOPK,
 	LG_ROUTE, LG_ROUTE_WEIGHTS, LG_ROUTE_WEIGHTS_BACK, LG_GROUP, LG_GROUP_COUNTS, LG_EXPERTS, LG_EXPERTS_BACK_W,
 	LG_COMBINE, LG_COMBINE_BACK, LG_COMBINE_BACK_W, LG_GLU, LG_GLU_BACK, LG_SOFTMAX_BACK, // experts.cpp
-	LG_CONVERT, LG_SCRATCH, // of devices other than the CPU: another type; memory for the operation that reads it
+	LG_CONVERT, LG_ROWS, LG_SCRATCH, // of devices other than the CPU: another type; rows of a quantized table; memory for the operation that reads it
 	LG_ROUND, LG_MATMUL_ROUNDED, // of the CPU: quantized.cpp
 	LG_COUNT
 };

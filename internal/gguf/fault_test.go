@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/litgpt-go/litgpt/internal/mmap"
 )
 
 // A file truncated while it is mapped gives errors, and the program lives.
@@ -21,7 +23,7 @@ func TestTruncatedWhileMapped(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := b.CopyTo(make([]byte, size))
-	if err == nil || !strings.HasPrefix(err.Error(), path+`: tensor "b": 1048576 bytes of the file cannot be read: it was truncated`) {
+	if err == nil || !strings.HasPrefix(err.Error(), path+`: tensor "b": its 1048576 bytes cannot be read: the file was truncated`) {
 		t.Errorf("got %v", err)
 	}
 	// A panic that has nothing to do with the mapping goes on.
@@ -30,7 +32,7 @@ func TestTruncatedWhileMapped(t *testing.T) {
 			t.Error("a foreign panic was swallowed")
 		}
 	}()
-	guard(b.Data, func() error { panic("other") })
+	mmap.Guard(b.Data, func() error { panic("other") })
 }
 
 // Opening must not wait for somebody to write to a pipe.

@@ -1,5 +1,5 @@
-// Package gguf reads the GGUF format of llama.cpp: a header, typed metadata, the
-// descriptions of the tensors, padding, then the bytes of the tensors.
+// Package gguf reads and writes the GGUF format of llama.cpp: a header, typed metadata,
+// the descriptions of the tensors, padding, then the bytes of the tensors.
 //
 // Versions 2 and 3 in little-endian order are read; version 1 and big-endian files
 // are refused by name. Files come from strangers, so a reader believes nothing:
@@ -7,10 +7,10 @@
 // anything is allocated, and what is allocated is bounded by the size of the
 // metadata, never by a number in it. A file that is opened is consistent: keys and
 // names are unique, types are known, tensors lie within the file and do not
-// overlap. Values are not looked at, and nothing is dequantized or written.
+// overlap. Values are not looked at, and nothing is dequantized.
 //
-// Start with Open; Text, Uint, Strings and their kin read metadata, Tensor gives
-// weights.
+// Start with Open; Text, Int, Strings and their kin read metadata, Tensor gives
+// weights. NewWriter is the way out.
 //
 // # Mapped memory
 //
@@ -27,6 +27,8 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+
+	"github.com/litgpt-go/litgpt/internal/mmap"
 )
 
 // File is an open GGUF file. Its methods may be called by several goroutines at
@@ -57,12 +59,12 @@ func Open(path string) (*File, error) {
 	case int64(int(size)) != size:
 		return nil, fmt.Errorf("%s: file of %d bytes is too large for a %d-bit program", path, size, strconv.IntSize)
 	}
-	mapped, release, err := mapFile(f, int(size))
+	mapped, release, err := mmap.Map(f, int(size))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, cause(err))
 	}
 	g := &File{path: path, mapped: mapped, release: release}
-	err = guard(mapped, func() error {
+	err = mmap.Guard(mapped, func() error {
 		var err error
 		if g.head, err = parse(mapped); err == nil {
 			g.head.own()

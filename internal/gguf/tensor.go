@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
-	"os"
-	"runtime"
-	"runtime/debug"
 	"slices"
-	"unsafe"
+
+	"github.com/litgpt-go/litgpt/internal/mmap"
 )
 
 // Type is the number GGML gives the layout of a tensor's elements.
@@ -84,7 +82,7 @@ type Tensor struct {
 func (t Tensor) CopyTo(dst []byte) error {
 	err := fmt.Errorf("%d bytes do not fit a buffer of %d bytes", len(t.Data), len(dst))
 	if len(dst) == len(t.Data) {
-		err = guard(t.Data, func() error {
+		err = mmap.Guard(t.Data, func() error {
 			copy(dst, t.Data)
 			return nil
 		})
@@ -97,30 +95,6 @@ func (t Tensor) CopyTo(dst []byte) error {
 		err = fmt.Errorf("%s: %w", t.path, err)
 	}
 	return err
-}
-
-// guard runs read, which reads data in this goroutine, and turns a fault of that
-// memory into an error. Every other panic goes on.
-func guard(data []byte, read func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		r := recover()
-		if r == nil {
-			return
-		}
-		fault, ok := r.(interface {
-			runtime.Error
-			Addr() uintptr
-		})
-		first := uintptr(unsafe.Pointer(unsafe.SliceData(data)))
-		page := uintptr(os.Getpagesize()) // some processors report the page only
-		if !ok || fault.Addr() < first&^(page-1) || fault.Addr() >= first+uintptr(len(data)) {
-			panic(r)
-		}
-		err = fmt.Errorf("%d bytes of the file cannot be read: it was truncated or closed, or its disk is gone; "+
-			"restore the file and load it again", len(data))
-	}()
-	return read()
 }
 
 // Names lists the tensors in the order of the header.

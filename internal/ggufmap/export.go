@@ -92,6 +92,15 @@ func Export(config []byte, src checkpoint.Source) (*Exported, error) {
 	return e, fam.carry(e, given)
 }
 
+// Convert makes d, F32, F16 or BF16, the type of all tensors that need not be F32.
+func (e *Exported) Convert(d tensor.DType) {
+	for i := range e.Tensors {
+		e.Tensors[i].Convert(d)
+	}
+	e.Metadata = slices.DeleteFunc(e.Metadata, func(kv gguf.KV) bool { return kv.Key == "general.quantization_version" })
+	e.Metadata = gguf.SetKV(e.Metadata, gguf.KV{Key: "general.file_type", Value: FileType(e.most())})
+}
+
 func (e *Exported) set(key string, v any) {
 	e.Metadata = gguf.SetKV(e.Metadata, gguf.KV{Key: e.Arch + "." + key, Value: v})
 }

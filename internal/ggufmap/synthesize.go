@@ -75,6 +75,10 @@ func (fam *family) synthesize(f *gguf.File, arch string, over conf) (conf, sizes
 			c.set(k.hf, n)
 		}
 	}
+	const most = 1 << 14 // layers; published models have about 100
+	if n := c.int("num_hidden_layers"); n > most {
+		return nil, sizes{}, fmt.Errorf("%s.block_count is %d, want at most %d", arch, n, most)
+	}
 	heads, _ := m.int("attention.head_count", true)
 	c.set("num_attention_heads", heads)
 	kv := heads

@@ -192,6 +192,13 @@ func (t *Tensor) Cols() int { _, c := view(t.Shape); return c }
 // DType is the type of what Read gives, that of Info.
 func (t *Tensor) DType() tensor.DType { return t.dtype }
 
+// Convert makes d, F32, F16 or BF16, the type of what Read gives, unless the tensor has to be F32.
+func (t *Tensor) Convert(d tensor.DType) {
+	if typ, ok := gguf.TypeByName(d.String()); ok && !t.Keep && t.data == nil && !d.Quantized() {
+		t.dtype, t.Type = d, typ
+	}
+}
+
 // Read gives rows of the tensor from row first on, in the type of Info: as many as fill dst. Goroutines
 // may read at once.
 func (t *Tensor) Read(dst []byte, first int) error {

@@ -16,12 +16,13 @@ const module = "github.com/litgpt-go/litgpt"
 // levels orders the packages: each may import those on lines above its own, never
 // on its own line or below. leaf packages import none of ours.
 var levels = []string{
+	"internal/mmap",
 	"internal/ggml internal/ggml/cuda internal/safetensors internal/gguf internal/durable internal/settings internal/progress internal/sample internal/data internal/repl tokenizer/jinja tokenizer/training",
-	"internal/tensor internal/cudatest tokenizer",
+	"internal/tensor internal/cudatest internal/pth tokenizer",
 	"internal/autograd internal/optim internal/nn tokenizer/sugarme",
 	"internal/kvcache internal/checkpoint",
 	"models",
-	"internal/ggufmap",
+	"internal/ggufmap internal/litgpt",
 	"lora internal/generate internal/train",
 	"quantize",
 	"recipes",

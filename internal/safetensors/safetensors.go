@@ -27,11 +27,11 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"unsafe"
+
+	"github.com/litgpt-go/litgpt/internal/mmap"
 )
 
 // DType is the type of an element as the header spells it.
@@ -110,28 +110,13 @@ func (t Tensor) CopyTo(dst []byte) error {
 	})
 }
 
-// guard runs read, which reads t.Data in this goroutine, and turns a fault of the
-// memory of t.Data into an error. Every other panic goes on.
-func (t Tensor) guard(read func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		r := recover()
-		if r == nil {
-			return
-		}
-		fault, ok := r.(interface {
-			runtime.Error
-			Addr() uintptr
-		})
-		first := uintptr(unsafe.Pointer(unsafe.SliceData(t.Data)))
-		page := uintptr(os.Getpagesize()) // some processors report the page only
-		if !ok || fault.Addr() < first&^(page-1) || fault.Addr() >= first+uintptr(len(t.Data)) {
-			panic(r)
-		}
-		err = t.errorf("its %d bytes cannot be read: the file was truncated or closed, or its disk is gone; "+
-			"restore the file and load it again", len(t.Data))
-	}()
-	return read()
+// guard runs read, which reads t.Data, with faults turned into errors.
+func (t Tensor) guard(read func() error) error {
+	var failed error
+	if err := mmap.Guard(t.Data, func() error { failed = read(); return nil }); err != nil {
+		return t.errorf("%w", err)
+	}
+	return failed
 }
 
 func (t Tensor) errorf(format string, args ...any) error {
@@ -168,7 +153,7 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	mapped, release, err := mapFile(f, int(info.Size()))
+	mapped, release, err := mmap.Map(f, int(info.Size()))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, cause(err))
 	}

@@ -43,18 +43,53 @@ func (w *Writer) Write(name string, data []byte) error {
 	return w.write(Tensor{Name: name, Data: data})
 }
 
-func (w *Writer) write(t Tensor) error {
+// WriteFunc writes the next tensor, which must be name, in pieces: data writes its bytes.
+func (w *Writer) WriteFunc(name string, data func(io.Writer) error) error {
+	size, err := w.expect(name)
+	if err != nil {
+		return err
+	}
+	have := &counter{w: w.w}
+	if w.err = data(have); w.err == nil && have.n != size {
+		w.err = fmt.Errorf("tensor %s: %d bytes are written, but it has %d", quote(name), have.n, size)
+	}
+	w.next++
+	return w.err
+}
+
+// counter counts the bytes written.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// expect gives the size of the next tensor, which must be name.
+func (w *Writer) expect(name string) (int64, error) {
 	if w.err != nil {
-		return w.err
+		return 0, w.err
 	}
 	if w.next == len(w.infos) {
-		return fmt.Errorf("tensor %s: all %d tensors of the header are written", quote(t.Name), len(w.infos))
+		return 0, fmt.Errorf("tensor %s: all %d tensors of the header are written", quote(name), len(w.infos))
 	}
 	want := w.infos[w.next]
-	if t.Name != want.Name {
-		return fmt.Errorf("tensor %s: want %s, the next one of the header", quote(t.Name), quote(want.Name))
+	if name != want.Name {
+		return 0, fmt.Errorf("tensor %s: want %s, the next one of the header", quote(name), quote(want.Name))
 	}
-	size, _ := want.bytes() // checked by NewWriter
+	return want.bytes() // checked by NewWriter
+}
+
+func (w *Writer) write(t Tensor) error {
+	size, err := w.expect(t.Name)
+	if err != nil {
+		return err
+	}
+	want := w.infos[w.next]
 	if int64(len(t.Data)) != size {
 		return fmt.Errorf("tensor %s: %d bytes, but %s %v has %d", quote(t.Name), len(t.Data), want.DType, want.Shape, size)
 	}

@@ -32,12 +32,29 @@ func BenchmarkCUDA(b *testing.B) {
 		return w // its contents do not matter to its speed
 	}
 	const n, c, ffn, vocab = 4096, 4096, 14336, 128256
-	for _, x := range []struct {
+	type product struct {
 		name  string
 		flops float64 // per run
 		bytes float64 // that must be moved at least
 		build func(b *testing.B, g *Graph) *Tensor
-	}{
+	}
+	var quantized []product
+	for _, d := range []DType{Q4_0, Q4_1, Q8_0, Q4_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4} {
+		bytes := float64(d.Bytes(c * ffn))
+		// One row, what the kernel of few rows computes at once, and what is dequantized first: which of both should compute 16 rows.
+		for _, rows := range []int{1, fewRows, fewRows + 1, 16, 64, n} {
+			if rows != 1 && d != Q4_K && d != Q8_0 {
+				continue
+			}
+			quantized = append(quantized, product{fmt.Sprintf("quantized/%v %d rows", d, rows), 2 * float64(rows) * c * ffn, bytes, func(b *testing.B, g *Graph) *Tensor {
+				return g.Floats(rows, c).MatMulT(weight(b, d, ffn, c))
+			}})
+		}
+		quantized = append(quantized, product{fmt.Sprintf("quantized/%v backward", d), 2 * n * c * ffn, bytes, func(b *testing.B, g *Graph) *Tensor {
+			return g.Floats(n, ffn).MatMul(weight(b, d, ffn, c))
+		}})
+	}
+	for _, x := range append([]product{
 		{"forward/8192", 2 * 8192 * 8192 * 8192, 0, func(b *testing.B, g *Graph) *Tensor { return g.Floats(8192, 8192).MatMulT(weight(b, BF16, 8192, 8192)) }},
 		{"forward/up", 2 * n * c * ffn, 0, func(b *testing.B, g *Graph) *Tensor { return g.Floats(n, c).MatMulT(weight(b, BF16, ffn, c)) }},
 		{"backward/up", 2 * n * c * ffn, 0, func(b *testing.B, g *Graph) *Tensor { return g.Floats(n, ffn).MatMul(weight(b, BF16, ffn, c)) }},
@@ -56,7 +73,7 @@ func BenchmarkCUDA(b *testing.B) {
 			return g.Floats(1, 32, 128).Attention(k, v, spans, Attn{Scale: 1 / math.Sqrt(128), Sequences: 1})
 		}},
 		{"loss", 0, 4 * 512 * vocab, func(b *testing.B, g *Graph) *Tensor { return g.Floats(512, vocab).CrossEntropy(ids(g, 512)) }},
-	} {
+	}, quantized...) {
 		b.Run(x.name, func(b *testing.B) {
 			g := NewGraph()
 			y := x.build(b, g)
@@ -131,7 +148,7 @@ func TestComputeType(t *testing.T) {
 			b := newBench(t, dev)
 			b.in(2, 3).MatMulT(b.in(4, 3))
 			b.in(2, 3).MatMulT(b.w(d, 4, 3))
-			if got := computeType(b.g); got != d {
+			if got := computeType(b.g, BF16); got != d {
 				t.Errorf("got %v, want %v", got, d)
 			}
 		})

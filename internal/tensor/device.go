@@ -20,6 +20,8 @@ type Device struct {
 	lower func(p *Program, t *Tensor, src []ggml.Tensor) ggml.Tensor
 	group *group // set when the device is several
 
+	dequantized DType // of quantized matrices in products on a GPU, see [Device.Dequantize]
+
 	planning bool // counts memory and has none, see [Device.Plan]
 	used     ledger
 }

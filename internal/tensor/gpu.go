@@ -130,7 +130,19 @@ func openCUDA(i int, o Options) (*Device, error) {
 }
 
 func newCUDA(i int, b *ggml.Backend, o Options) *Device {
-	return &Device{Name: fmt.Sprintf("cuda:%d", i), Threads: o.Threads, b: b, lower: lowerCUDA}
+	return &Device{Name: fmt.Sprintf("cuda:%d", i), Threads: o.Threads, b: b, lower: lowerCUDA, dequantized: BF16}
+}
+
+// Dequantize says in which type a GPU computes products with quantized weights in programs
+// that are compiled from now on: BF16, as it does when nothing is said, F16, or F32, which
+// loses nothing. On the CPU all products are in F32.
+func (d *Device) Dequantize(to DType) {
+	if to != F32 && to != BF16 && to != F16 {
+		fail(OpLeaf, "products in %v; F32, BF16 or F16 wanted", to)
+	}
+	for _, m := range d.Members() {
+		m.dequantized = to
+	}
 }
 
 // OpenLibrary opens GPU i through the library at path, wherever [Open] would look.

@@ -1,6 +1,9 @@
 package tensor
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // OpPlace says what computes an operation on each kind of device.
 type OpPlace struct {
@@ -16,14 +19,15 @@ const (
 	byCUDA   = "ggml-cuda"
 	byKernel = "our kernel"
 	byBLAS   = "cuBLAS"
+	byTable  = "ggml-cuda, of quantized weights our kernel"
 	byRows   = "our kernel up to 8 rows, then cuBLAS"
 )
 
-// views make no node that computes; native are GGML's own on every device; all others are our kernels.
+// views make no node that computes; native are GGML's own on every device; all others are our kernels, but on a GPU those in onGPU.
 var (
-	views    = []Op{OpReshape, OpPart}
-	native   = []Op{OpAdd, OpMul, OpScale, OpSoftmax, OpPermute, OpRows, OpSetRows}
-	products = map[Op]string{OpMatMulT: byRows, OpMatMul: byBLAS, OpTMatMul: byBLAS}
+	views  = []Op{OpReshape, OpPart}
+	native = []Op{OpAdd, OpMul, OpScale, OpSoftmax, OpPermute, OpRows, OpSetRows}
+	onGPU  = map[Op]string{OpRows: byTable, OpMatMulT: byRows, OpMatMul: byBLAS, OpTMatMul: byBLAS}
 )
 
 // Placement lists what computes each operation.
@@ -35,9 +39,8 @@ func Placement() (all []OpPlace) {
 			p.CPU, p.CUDA = byView, byView
 		case slices.Contains(native, op):
 			p.CPU, p.CUDA = byGGML, byCUDA
-		case products[op] != "":
-			p.CUDA = products[op]
 		}
+		p.CUDA = cmp.Or(onGPU[op], p.CUDA)
 		all = append(all, p)
 	}
 	return all

@@ -3,7 +3,8 @@ package jinja
 // node is a statement.
 type node interface{}
 
-// expr is an expression.
+// expr is an expression; nameExpr, tupleExpr and attrExpr of a name are also what can
+// be assigned to.
 type expr interface{}
 
 type (
@@ -20,54 +21,70 @@ type (
 	}
 	forNode struct {
 		line      int
-		targets   []string
-		unpack    bool // more than one target, or one with a comma
+		target    expr
 		items     expr
 		cond      expr // nil: every item
 		body      []node
 		otherwise []node
 		recursive bool
+
+		symbols, condSymbols, elseSymbols *symbols
 	}
 	setNode struct {
 		line    int
-		targets []expr
+		target  expr
 		value   expr // nil: the text of body, through filters
 		body    []node
 		filters []*filterExpr
+		symbols *symbols // of body
 	}
 	macroNode struct {
-		line int
-		name string
-		signature
-		body []node
+		line       int
+		name       string
+		params     []string
+		defaults   []expr          // of params; nil is none
+		uses       map[string]bool // of caller, kwargs and varargs, those that body reads
+		body       []node
+		generation bool // a generation block of transformers
+		symbols    *symbols
 	}
 	callNode struct {
 		line int
-		call expr
-		signature
-		body []node
+		call callExpr
+		body *macroNode
 	}
 	filterNode struct {
 		line    int
 		filters []*filterExpr
 		body    []node
+		symbols *symbols
 	}
 	withNode struct {
-		line   int
-		names  []string
-		values []expr
-		body   []node
+		line    int
+		targets []expr
+		values  []expr
+		body    []node
+		symbols *symbols
 	}
-	scopeNode    struct{ body []node }
+	blockNode struct {
+		line   int
+		name   string
+		scoped bool
+		body   []node
+
+		symbols *symbols
+	}
+	generationNode struct {
+		line int
+		body *macroNode
+	}
+	scopeNode struct {
+		body    []node
+		symbols *symbols
+	}
 	breakNode    struct{}
 	continueNode struct{}
 )
-
-// signature is the parameters of a macro; a nil default is none.
-type signature struct {
-	params   []string
-	defaults []expr
-}
 
 type (
 	constExpr  struct{ value any }
@@ -83,9 +100,10 @@ type (
 	itemExpr  struct{ of, index expr }
 	sliceExpr struct{ of, from, to, step expr }
 	argsExpr  struct {
-		pos    []expr
-		names  []string
-		values []expr
+		pos            []expr
+		names          []string
+		values         []expr
+		star, starStar expr // *args and **kwargs; nil is none
 	}
 	callExpr struct {
 		of   expr
@@ -116,5 +134,8 @@ type (
 		rest  []expr
 	}
 	// condExpr is yes if cond else no; a nil no is undefined.
-	condExpr struct{ cond, yes, no expr }
+	condExpr struct {
+		line          int
+		cond, yes, no expr
+	}
 )

@@ -3,12 +3,13 @@ package jinja
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // scope is the variables of a block.
 type scope struct {
-	vars map[string]any
+	vars map[string]any // nil until one is set
 	up   *scope
 }
 
@@ -19,6 +20,26 @@ func (s *scope) get(name string) (any, bool) {
 		}
 	}
 	return nil, false
+}
+
+func (s *scope) set(name string, v any) {
+	if s.vars == nil {
+		s.vars = map[string]any{}
+	}
+	s.vars[name] = v
+}
+
+// unset is the value of a variable that is not set yet.
+type unset struct{}
+
+// open makes a scope for a part of the template.
+func (e *evaluator) open(up *scope, s *symbols) *scope {
+	inner := &scope{up: up}
+	for _, name := range s.unset {
+		e.spend(stepCost)
+		inner.set(name, unset{})
+	}
+	return inner
 }
 
 // jump is how a list of statements ended.
@@ -32,12 +53,18 @@ const (
 
 // evaluator is one rendering.
 type evaluator struct {
-	out     *strings.Builder
-	scope   *scope
-	filters map[string]filterFunc
-	line    int // of the statement that runs
-	depth   int
-	left    int // units of work
+	out, main *strings.Builder // where output goes; that of the template
+	scope     *scope
+	top       *scope // the template's
+	blocks    map[string]blockNode
+	filters   map[string]filter // fields: the tables refer to functions that refer to them
+	tests     map[string]test
+	line      int // of the statement that runs
+	depth     int
+	left      int // units of work
+
+	spans     []Span // what generation blocks wrote
+	displaced bool   // one wrote elsewhere than to main
 }
 
 func (e *evaluator) nodes(nodes []node) (jump, error) {
@@ -60,20 +87,30 @@ func (e *evaluator) print(s string) {
 	e.out.WriteString(s)
 }
 
+// printText writes the result of a call or filter block, which has to be a text.
+func (e *evaluator) printText(v any) error {
+	if _, ok := plain(v).(string); !ok {
+		return fmt.Errorf("TypeError: sequence item: expected str instance, %s found", typeName(v))
+	}
+	e.print(e.str(v))
+	return nil
+}
+
 // capture runs body with an output of its own.
-func (e *evaluator) capture(body []node) (string, error) {
+func (e *evaluator) capture(body []node) (string, jump, error) {
 	old := e.out
 	e.out = &strings.Builder{}
 	defer func() { e.out = old }()
-	_, err := e.nodes(body)
-	return e.out.String(), err
+	j, err := e.nodes(body)
+	return e.out.String(), j, err
 }
 
-// push opens a scope; the caller calls what it returns to close it.
-func (e *evaluator) push() (pop func()) {
+// inScope runs f in a scope of its own.
+func (e *evaluator) inScope(s *symbols, f func() (jump, error)) (jump, error) {
 	old := e.scope
-	e.scope = &scope{vars: map[string]any{}, up: old}
-	return func() { e.scope = old }
+	e.scope = e.open(old, s)
+	defer func() { e.scope = old }()
+	return f()
 }
 
 func (e *evaluator) node(n node) (jump, error) {
@@ -101,47 +138,39 @@ func (e *evaluator) node(n node) (jump, error) {
 		return e.nodes(x.otherwise)
 	case forNode:
 		e.line = x.line
-		return 0, e.forLoop(x)
+		return e.forLoop(x)
 	case setNode:
 		e.line = x.line
-		return 0, e.set(x)
-	case macroNode:
-		e.scope.vars[x.name] = e.macro(x.name, x.signature, x.body)
+		return e.set(x)
+	case *macroNode:
+		e.scope.set(x.name, e.macro(x))
 	case callNode:
 		e.line = x.line
-		call, ok := x.call.(callExpr)
-		if !ok {
-			return 0, errors.New("TypeError: a call block needs a call")
-		}
-		v, err := e.call(call, e.macro("caller", x.signature, x.body))
+		v, err := e.call(x.call, e.macro(x.body))
 		if err != nil {
 			return 0, err
 		}
-		e.print(e.str(v))
+		return 0, e.printText(v)
+	case generationNode:
+		e.line = x.line
+		return 0, e.generation(x)
 	case filterNode:
 		e.line = x.line
-		v, err := e.filtered(x.body, x.filters)
-		if err != nil {
-			return 0, err
+		v, j, err := e.filtered(x.body, x.symbols, x.filters)
+		if err != nil || j != jumpNone {
+			return j, err
 		}
-		e.print(e.str(v))
+		return 0, e.printText(v)
 	case scopeNode:
-		defer e.push()()
-		return e.nodes(x.body)
+		return e.inScope(x.symbols, func() (jump, error) { return e.nodes(x.body) })
 	case withNode:
 		e.line = x.line
-		values := make([]any, len(x.values))
-		for i, value := range x.values {
-			var err error
-			if values[i], err = e.eval(value); err != nil {
-				return 0, err
-			}
-		}
-		defer e.push()()
-		for i, name := range x.names {
-			e.scope.vars[name] = values[i]
-		}
-		return e.nodes(x.body)
+		return e.with(x)
+	case blockNode:
+		e.line = x.line
+		text, err := e.block(x)
+		e.print(text)
+		return 0, err
 	case breakNode:
 		return jumpBreak, nil
 	case continueNode:
@@ -150,44 +179,100 @@ func (e *evaluator) node(n node) (jump, error) {
 	return jumpNone, nil
 }
 
-// filtered is the text of a body, in a scope of its own, through filters.
-func (e *evaluator) filtered(body []node, filters []*filterExpr) (any, error) {
-	pop := e.push()
-	text, err := e.capture(body)
-	pop()
-	if err != nil {
-		return nil, err
-	}
-	var v any = text
-	for _, f := range filters {
-		if v, err = e.filter(f, v); err != nil {
-			return nil, err
+// filtered is the text of a body, in a scope of its own, through filters. A break in
+// the body leaves it without a value.
+func (e *evaluator) filtered(body []node, s *symbols, filters []*filterExpr) (v any, j jump, err error) {
+	j, err = e.inScope(s, func() (jump, error) {
+		text, j, err := e.capture(body)
+		if err != nil || j != jumpNone {
+			return j, err
 		}
-	}
-	return v, nil
+		v = text
+		for _, f := range filters {
+			if v, err = e.filter(f, v); err != nil {
+				return 0, err
+			}
+		}
+		return 0, nil
+	})
+	return v, j, err
 }
 
-func (e *evaluator) set(x setNode) (err error) {
-	var v any
-	if x.value == nil {
-		v, err = e.filtered(x.body, x.filters)
-	} else {
-		v, err = e.eval(x.value)
+func (e *evaluator) set(x setNode) (jump, error) {
+	if err := e.checkTarget(x.target); err != nil {
+		return 0, err
 	}
-	if err != nil {
-		return err
-	}
-	if len(x.targets) == 1 {
-		return e.assign(x.targets[0], v)
-	}
-	items, err := e.unpack(v, len(x.targets))
-	if err != nil {
-		return err
-	}
-	for i, target := range x.targets {
-		if err := e.assign(target, items[i]); err != nil {
-			return err
+	if x.value != nil {
+		v, err := e.eval(x.value)
+		if err != nil {
+			return 0, err
 		}
+		return 0, e.assign(x.target, v)
+	}
+	v, j, err := e.filtered(x.body, x.symbols, x.filters)
+	if err != nil || j != jumpNone {
+		return j, err
+	}
+	return 0, e.assign(x.target, v)
+}
+
+func (e *evaluator) with(x withNode) (jump, error) {
+	values := make([]any, len(x.values))
+	for i, value := range x.values {
+		var err error
+		if values[i], err = e.eval(value); err != nil {
+			return 0, err
+		}
+	}
+	return e.inScope(x.symbols, func() (jump, error) {
+		for i, target := range x.targets {
+			if err := e.assign(target, values[i]); err != nil {
+				return 0, err
+			}
+		}
+		return e.nodes(x.body)
+	})
+}
+
+// block is the text of a block: it sees the variables of the template, not those of
+// the loop it stands in unless it is scoped.
+func (e *evaluator) block(x blockNode) (string, error) {
+	old := e.scope
+	around := old
+	if !x.scoped {
+		around = &scope{vars: map[string]any{}, up: e.top.up}
+		for name, v := range e.top.vars {
+			if v != (unset{}) {
+				e.spend(stepCost)
+				around.vars[name] = v
+			}
+		}
+	}
+	e.scope = e.open(around, x.symbols)
+	defer func() { e.scope = old }()
+	e.enter()
+	defer e.leave()
+	text, _, err := e.capture(x.body)
+	return text, err
+}
+
+var errNamespace = errors.New("TemplateRuntimeError: cannot assign attribute on non-namespace object")
+
+// checkTarget reports attributes that cannot be set before the value is computed.
+func (e *evaluator) checkTarget(target expr) error {
+	switch x := target.(type) {
+	case tupleExpr:
+		for _, item := range x.items {
+			if err := e.checkTarget(item); err != nil {
+				return err
+			}
+		}
+	case attrExpr:
+		of, err := e.eval(x.of)
+		if _, ok := of.(*namespace); !ok && err == nil {
+			err = errNamespace
+		}
+		return err
 	}
 	return nil
 }
@@ -195,59 +280,46 @@ func (e *evaluator) set(x setNode) (err error) {
 func (e *evaluator) assign(target expr, v any) error {
 	switch x := target.(type) {
 	case nameExpr:
-		e.scope.vars[x.name] = v
-		return nil
+		e.scope.set(x.name, v)
+	case tupleExpr:
+		items, err := e.iterate(v)
+		if err != nil {
+			return err
+		}
+		if len(items) != len(x.items) {
+			return fmt.Errorf("ValueError: not the right number of values to unpack (expected %d, got %d)", len(x.items), len(items))
+		}
+		for i, item := range x.items {
+			if err := e.assign(item, items[i]); err != nil {
+				return err
+			}
+		}
 	case attrExpr:
 		of, err := e.eval(x.of)
 		if err != nil {
 			return err
 		}
-		if ns, ok := of.(*namespace); ok {
-			ns.vars[x.name] = v
-			return nil
+		ns, ok := of.(*namespace)
+		if !ok {
+			return errNamespace
 		}
+		e.spend(stepCost)
+		ns.vars.Set(x.name, v)
 	}
-	return errors.New("TemplateRuntimeError: cannot assign attribute on non-namespace object")
-}
-
-// unpack returns the n elements of v.
-func (e *evaluator) unpack(v any, n int) ([]any, error) {
-	items, err := e.iterate(v)
-	if err != nil {
-		return nil, err
-	}
-	if len(items) != n {
-		return nil, fmt.Errorf("ValueError: not the right number of values to unpack (expected %d, got %d)", n, len(items))
-	}
-	return items, nil
+	return nil
 }
 
 // macro makes a function of a body; it sees the variables of where it stands.
-func (e *evaluator) macro(name string, s signature, body []node) *function {
+func (e *evaluator) macro(m *macroNode) *function {
 	defined := e.scope
-	return &function{name, func(e *evaluator, a callArgs) (any, error) {
-		if len(a.pos) > len(s.params) {
-			return nil, fmt.Errorf("TypeError: macro '%s' takes not more than %d argument(s)", name, len(s.params))
-		}
+	return &function{name: m.name, macro: m, call: func(e *evaluator, a callArgs) (any, error) {
 		old, line := e.scope, e.line
-		e.scope = &scope{vars: map[string]any{}, up: defined}
+		e.scope = e.open(defined, m.symbols)
 		defer func() { e.scope = old }()
-		for i, p := range s.params {
-			v, ok := a.get(i, p)
-			if !ok && s.defaults[i] != nil {
-				var err error
-				if v, err = e.eval(s.defaults[i]); err != nil {
-					return nil, err
-				}
-			} else if !ok {
-				v = undefined{fmt.Sprintf("parameter '%s' was not provided", p)}
-			}
-			e.scope.vars[p] = v
+		if err := e.bindMacro(m, a); err != nil {
+			return nil, err
 		}
-		if caller, ok := a.named("caller"); ok {
-			e.scope.vars["caller"] = caller
-		}
-		text, err := e.capture(body)
+		text, _, err := e.capture(m.body)
 		if err == nil {
 			e.line = line
 		}
@@ -255,99 +327,71 @@ func (e *evaluator) macro(name string, s signature, body []node) *function {
 	}}
 }
 
-// loopState is the variable loop.
-type loopState struct {
-	items   []any
-	at      int
-	depth   int  // of nested recursive loops, from 0
-	changed any  // the last arguments of loop.changed
-	called  bool // loop.changed was called
-	recurse func(e *evaluator, items any) (string, error)
-}
-
-func (e *evaluator) forLoop(x forNode) error {
-	items, err := e.eval(x.items)
-	if err != nil {
-		return err
-	}
-	return e.runLoop(x, items, 0)
-}
-
-func (e *evaluator) runLoop(x forNode, over any, depth int) error {
-	items, err := e.iterate(over)
-	if err != nil {
-		return err
-	}
-	if x.cond != nil {
-		if items, err = e.loopItems(x, items); err != nil {
-			return err
+// bindMacro sets the parameters of a macro in the scope.
+func (e *evaluator) bindMacro(m *macroNode, a callArgs) error {
+	var rest callArgs // keyword arguments that are no parameters
+	for i, name := range a.names {
+		if k := slices.Index(m.params, name); k < 0 || k < len(a.pos) {
+			rest.names, rest.values = append(rest.names, name), append(rest.values, a.values[i])
 		}
 	}
-	if len(items) == 0 {
-		defer e.push()()
-		_, err := e.nodes(x.otherwise)
-		return err
-	}
-	loop := &loopState{items: items, depth: depth}
-	if x.recursive {
-		defined := e.scope
-		loop.recurse = func(e *evaluator, items any) (string, error) {
-			old, out := e.scope, e.out
-			e.scope, e.out = defined, &strings.Builder{}
-			defer func() { e.scope, e.out = old, out }()
-			err := e.runLoop(x, items, depth+1)
-			return e.out.String(), err
+	given := make([]bool, len(m.params))
+	for i, p := range m.params {
+		var v any
+		if v, given[i] = a.get(i, p); given[i] {
+			e.scope.set(p, v)
 		}
 	}
-	for i, v := range items {
-		loop.at = i
-		pop := e.push()
-		e.scope.vars["loop"] = loop
-		err := e.bind(x, v)
-		var j jump
-		if err == nil {
-			j, err = e.nodes(x.body)
+	for i, p := range m.params {
+		var v any = undefined{msg: fmt.Sprintf("parameter '%s' was not provided", p)}
+		if given[i] {
+			continue
 		}
-		pop()
-		if err != nil || j == jumpBreak {
-			return err
+		if m.defaults[i] != nil {
+			var err error
+			if v, err = e.eval(m.defaults[i]); err != nil {
+				return err
+			}
 		}
+		e.scope.set(p, v)
+	}
+	if m.uses["caller"] && !slices.Contains(m.params, "caller") {
+		var caller any = undefined{msg: "No caller defined"}
+		if i := slices.Index(rest.names, "caller"); i >= 0 {
+			caller = rest.values[i]
+			rest.names, rest.values = slices.Delete(rest.names, i, i+1), slices.Delete(rest.values, i, i+1)
+		}
+		e.scope.set("caller", caller)
+	}
+	if m.uses["kwargs"] && !slices.Contains(m.params, "kwargs") {
+		kwargs := NewDict()
+		for i, name := range rest.names {
+			kwargs.Set(name, rest.values[i])
+		}
+		e.scope.set("kwargs", kwargs)
+	} else if len(rest.names) > 0 {
+		return fmt.Errorf("TypeError: macro '%s' takes no keyword argument '%s'", m.name, rest.names[0])
+	}
+	extra := a.pos[min(len(a.pos), len(m.params)):]
+	if m.uses["varargs"] && !slices.Contains(m.params, "varargs") {
+		e.scope.set("varargs", &Tuple{Items: extra})
+	} else if len(extra) > 0 {
+		return fmt.Errorf("TypeError: macro '%s' takes not more than %d argument(s)", m.name, len(m.params))
 	}
 	return nil
 }
 
-// loopItems keeps the items for which the loop's condition holds.
-func (e *evaluator) loopItems(x forNode, items []any) (kept []any, err error) {
-	for _, v := range items {
-		pop := e.push()
-		err := e.bind(x, v)
-		var cond any
-		if err == nil {
-			cond, err = e.eval(x.cond)
-		}
-		pop()
-		if err != nil {
-			return nil, err
-		}
-		if truthy(cond) {
-			kept = append(kept, v)
-		}
-	}
-	return kept, nil
-}
-
-// bind sets the loop's variables.
-func (e *evaluator) bind(x forNode, v any) error {
-	if !x.unpack {
-		e.scope.vars[x.targets[0]] = v
-		return nil
-	}
-	items, err := e.unpack(v, len(x.targets))
+// generation writes a generation block and notes where. Like transformers, it takes
+// for its place what the template has written by then: inside a macro, or another
+// body that is kept first, that is not where the text will stand.
+func (e *evaluator) generation(x generationNode) error {
+	text, err := e.macro(x.body).call(e, callArgs{})
 	if err != nil {
 		return err
 	}
-	for i, name := range x.targets {
-		e.scope.vars[name] = items[i]
-	}
+	start := e.main.Len()
+	e.spans = append(e.spans, Span{start, start + len(text.(string))})
+	e.displaced = e.displaced || e.out != e.main
+	e.print(text.(string))
 	return nil
 }

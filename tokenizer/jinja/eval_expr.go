@@ -3,6 +3,8 @@ package jinja
 import (
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 )
 
@@ -14,16 +16,16 @@ func (e *evaluator) eval(x expr) (any, error) {
 	case constExpr:
 		return x.value, nil
 	case nameExpr:
-		if v, ok := e.scope.get(x.name); ok {
+		if v, ok := e.scope.get(x.name); ok && v != (unset{}) {
 			return v, nil
 		}
-		return undefined{fmt.Sprintf("'%s' is undefined", x.name)}, nil
+		return undefined{msg: "'" + x.name + "' is undefined"}, nil
 	case listExpr:
 		items, err := e.evalAll(x.items)
 		return &List{items}, err
 	case tupleExpr:
 		items, err := e.evalAll(x.items)
-		return &Tuple{items}, err
+		return &Tuple{Items: items}, err
 	case dictExpr:
 		return e.dict(x)
 	case attrExpr:
@@ -73,7 +75,7 @@ func (e *evaluator) eval(x expr) (any, error) {
 			return e.eval(x.yes)
 		}
 		if x.no == nil {
-			return undefined{"the inline if-expression evaluated to false and no else section was defined"}, nil
+			return undefined{msg: fmt.Sprintf("the inline if-expression on line %d evaluated to false and no else section was defined.", x.line)}, nil
 		}
 		return e.eval(x.no)
 	case concatExpr:
@@ -112,14 +114,15 @@ func (e *evaluator) dict(x dictExpr) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if k = plain(k); !hashable(k) {
-			return nil, errUnhashable(k)
+		hash, err := e.hash(k)
+		if err != nil {
+			return nil, err
 		}
 		v, err := e.eval(x.values[i])
 		if err != nil {
 			return nil, err
 		}
-		d.Set(k, v)
+		d.set(hash, k, v)
 	}
 	return d, nil
 }
@@ -134,6 +137,9 @@ func (e *evaluator) unary(x unaryExpr) (any, error) {
 	}
 	if i, ok := integer(v); ok {
 		if x.op == "-" {
+			if i == math.MinInt64 {
+				return nil, errOverflow
+			}
 			i = -i
 		}
 		return i, nil
@@ -185,8 +191,7 @@ func (e *evaluator) holds(op string, a, b any) (bool, error) {
 		in, err := e.contains(b, a)
 		return !in, err
 	}
-	c, err := e.compare(a, b)
-	return err == nil && (op[0] == '<' && c < 0 || op[0] == '>' && c > 0 || len(op) == 2 && c == 0), err
+	return e.ordered(op, a, b)
 }
 
 func (e *evaluator) binary(x binaryExpr) (any, error) {
@@ -212,8 +217,44 @@ func (e *evaluator) args(x argsExpr) (a callArgs, err error) {
 	if a.pos, err = e.evalAll(x.pos); err != nil {
 		return a, err
 	}
-	a.values, err = e.evalAll(x.values)
-	return a, err
+	if a.values, err = e.evalAll(x.values); err != nil {
+		return a, err
+	}
+	if x.star != nil {
+		v, err := e.eval(x.star)
+		if err != nil {
+			return a, err
+		}
+		items, err := e.iterate(v)
+		if err != nil {
+			return a, fmt.Errorf("TypeError: argument after * must be an iterable, not %s", typeName(v))
+		}
+		a.pos = e.joined(a.pos, items)
+	}
+	if x.starStar == nil {
+		return a, nil
+	}
+	v, err := e.eval(x.starStar)
+	if err != nil {
+		return a, err
+	}
+	d, ok := v.(*Dict)
+	if !ok {
+		return a, fmt.Errorf("TypeError: argument after ** must be a mapping, not %s", typeName(v))
+	}
+	e.spend(stepCost * len(d.keys))
+	a.names = slices.Clone(a.names)
+	for i, k := range d.keys {
+		name, ok := plain(k).(string)
+		if !ok {
+			return a, errors.New("TypeError: keywords must be strings")
+		}
+		if slices.Contains(x.names, name) {
+			return a, fmt.Errorf("TypeError: got multiple values for keyword argument '%s'", name)
+		}
+		a.names, a.values = append(a.names, name), append(a.values, d.values[i])
+	}
+	return a, nil
 }
 
 // call calls a function; caller, if any, is the body of a call block.
@@ -227,7 +268,10 @@ func (e *evaluator) call(x callExpr, caller *function) (any, error) {
 		return nil, err
 	}
 	if caller != nil {
-		args.names = append(append([]string(nil), args.names...), "caller")
+		if slices.Contains(args.names, "caller") {
+			return nil, errors.New("TypeError: got multiple values for keyword argument 'caller'")
+		}
+		args.names = append(slices.Clone(args.names), "caller")
 		args.values = append(args.values, caller)
 	}
 	switch g := f.(type) {
@@ -239,7 +283,7 @@ func (e *evaluator) call(x callExpr, caller *function) (any, error) {
 		if g.recurse == nil {
 			return nil, errors.New("TypeError: the loop must have the 'recursive' marker to be called recursively")
 		}
-		if err := args.need("loop", 1); err != nil {
+		if err := takes("iterable").check("loop", args); err != nil {
 			return nil, err
 		}
 		return g.recurse(e, args.pos[0])
@@ -261,13 +305,16 @@ func (e *evaluator) filter(f *filterExpr, v any) (any, error) {
 func (e *evaluator) apply(name string, v any, args callArgs) (any, error) {
 	filter, ok := e.filters[name]
 	if !ok {
-		return nil, fmt.Errorf("TemplateRuntimeError: No filter named '%s'", name)
+		return nil, fmt.Errorf("TemplateRuntimeError: No filter named '%s' found.", name)
+	}
+	if err := filter.takes.check(name, args); err != nil {
+		return nil, err
 	}
 	m, ok := v.(markup)
-	if !ok || name == "default" || name == "d" || name == "escape" || name == "e" {
-		return filter(e, v, args)
+	if !ok || seesMarkup[name] {
+		return filter.call(e, v, args)
 	}
-	out, err := filter(e, string(m), args)
+	out, err := filter.call(e, string(m), args)
 	if keepsMarkup[name] {
 		out = rewrap(out)
 	}
@@ -295,42 +342,75 @@ func (e *evaluator) slice(x sliceExpr) (any, error) {
 			return nil, errors.New("TypeError: slice indices must be integers or None")
 		}
 	}
-	switch v := plain(of).(type) {
+	switch v := of.(type) {
 	case undefined:
 		return nil, v.err()
 	case string:
-		items, err := e.iterate(v)
-		if err != nil {
-			return nil, err
-		}
-		if items, err = sliced(items, bounds); err != nil {
-			return nil, err
-		}
-		var b strings.Builder
-		for _, r := range items {
-			b.WriteString(r.(string))
-		}
-		return b.String(), nil
+		return e.sliceText(v, bounds)
+	case markup:
+		text, err := e.sliceText(string(v), bounds)
+		return markup(text), err
 	case *List:
-		items, err := sliced(v.Items, bounds)
-		e.spend(16 * len(items))
+		items, err := e.sliced(v.Items, bounds)
 		return &List{items}, err
 	case *Tuple:
-		items, err := sliced(v.Items, bounds)
-		e.spend(16 * len(items))
-		return &Tuple{items}, err
+		items, err := e.sliced(v.Items, bounds)
+		return &Tuple{Items: items}, err
+	case rangeValue:
+		from, to, step, n, err := indices(v.n, bounds)
+		return rangeValue{v.at(from), v.at(to), step * v.step, n}, err
+	case *Dict:
+		return nil, errors.New("TypeError: unhashable type: 'slice'")
 	}
-	return undefined{fmt.Sprintf("'%s object' cannot be sliced", typeName(of))}, nil
+	return nil, fmt.Errorf("TypeError: '%s' object is not subscriptable", typeName(of))
+}
+
+func (e *evaluator) sliceText(s string, bounds [3]*int64) (string, error) {
+	if len(s) != runeCount(s) {
+		items, err := e.sliced(e.characters(s), bounds)
+		var b strings.Builder
+		for _, c := range items {
+			b.WriteString(c.(string))
+		}
+		return b.String(), err
+	}
+	from, _, step, n, err := indices(int64(len(s)), bounds)
+	if n == 0 || err != nil {
+		return "", err
+	}
+	if e.text(int(n)); step == 1 {
+		return s[from : from+n], nil
+	}
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = s[from+int64(i)*step]
+	}
+	return string(b), nil
 }
 
 // sliced picks items as Python's slice(from, to, step) does.
-func sliced(items []any, bounds [3]*int64) ([]any, error) {
-	n, step := int64(len(items)), int64(1)
+func (e *evaluator) sliced(items []any, bounds [3]*int64) ([]any, error) {
+	from, _, step, n, err := indices(int64(len(items)), bounds)
+	if err != nil {
+		return nil, err
+	}
+	e.spend(16 * int(n))
+	out := make([]any, n)
+	for i := range out {
+		out[i] = items[from+int64(i)*step]
+	}
+	return out, nil
+}
+
+// indices are those a slice picks of n: the first, the one behind, the step and how
+// many.
+func indices(n int64, bounds [3]*int64) (from, to, step, count int64, err error) {
+	step = 1
 	if bounds[2] != nil {
 		step = max(-n-1, min(n+1, *bounds[2])) // more goes past the end as well
 	}
-	if step == 0 {
-		return nil, errors.New("ValueError: slice step cannot be zero")
+	if bounds[2] != nil && *bounds[2] == 0 {
+		return 0, 0, 0, 0, errors.New("ValueError: slice step cannot be zero")
 	}
 	first, last := int64(0), n // the range an index is cut to
 	if step < 0 {
@@ -346,13 +426,10 @@ func sliced(items []any, bounds [3]*int64) ([]any, error) {
 		}
 		return max(first, min(last, i))
 	}
-	from, to := index(bounds[0], first), index(bounds[1], last)
+	from, to = index(bounds[0], first), index(bounds[1], last)
 	if step < 0 {
 		from, to = index(bounds[0], last), index(bounds[1], first)
+		return from, to, step, max(0, (from-to-step-1)/-step), nil
 	}
-	var out []any
-	for i := from; step > 0 && i < to || step < 0 && i > to; i += step {
-		out = append(out, items[i])
-	}
-	return out, nil
+	return from, to, step, max(0, (to-from+step-1)/step), nil
 }

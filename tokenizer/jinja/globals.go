@@ -3,24 +3,26 @@ package jinja
 import (
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 )
 
 // globals are the functions every template has: Jinja2's, and raise_exception and
-// strftime_now of transformers.
-func globals(now func() time.Time) map[string]any {
-	vars := map[string]any{}
+// strftime_now of transformers. lipsum, which makes random text, is left out.
+func globals(now func() time.Time, blocks map[string]blockNode) map[string]any {
+	vars := map[string]any{"self": &blockSet{blocks}}
 	for name, call := range globalFunctions {
-		vars[name] = &function{name, call}
+		vars[name] = &function{name: name, call: call}
 	}
-	vars["strftime_now"] = &function{"strftime_now", func(e *evaluator, a callArgs) (any, error) {
-		if err := a.need("strftime_now", 1); err != nil {
+	vars["strftime_now"] = &function{name: "strftime_now", call: func(e *evaluator, a callArgs) (any, error) {
+		if err := takes("format").check("strftime_now", a); err != nil {
 			return nil, err
 		}
-		format := e.str(a.pos[0])
-		e.text(16 * len(format))
+		v, _ := a.get(0, "format")
+		format, ok := plain(v).(string)
+		if !ok {
+			return nil, fmt.Errorf("TypeError: strftime() argument 1 must be str, not %s", typeName(v))
+		}
+		e.text(32 * len(format))
 		return strftime(now(), format), nil
 	}}
 	return vars
@@ -28,33 +30,75 @@ func globals(now func() time.Time) map[string]any {
 
 var globalFunctions = map[string]func(*evaluator, callArgs) (any, error){
 	"range": makeRange,
+	"dict":  func(e *evaluator, a callArgs) (any, error) { return e.makeDict("dict", a) },
 	"namespace": func(e *evaluator, a callArgs) (any, error) {
-		d, err := makeDict(a)
-		if err != nil {
+		d, err := e.makeDict("namespace", a)
+		return &namespace{d}, err
+	},
+	"cycler": func(_ *evaluator, a callArgs) (any, error) {
+		if len(a.names) > 0 {
+			return nil, fmt.Errorf("TypeError: cycler() got an unexpected keyword argument '%s'", a.names[0])
+		}
+		if len(a.pos) == 0 {
+			return nil, errors.New("RuntimeError: at least one item has to be provided")
+		}
+		return &cycler{items: a.pos}, nil
+	},
+	"joiner": func(e *evaluator, a callArgs) (any, error) {
+		if err := takes("sep?").check("joiner", a); err != nil {
 			return nil, err
 		}
-		ns := &namespace{map[string]any{}}
-		for i, k := range d.keys {
-			ns.vars[e.str(k)] = d.values[i]
+		sep, ok := a.get(0, "sep")
+		if !ok {
+			sep = ", "
 		}
-		return ns, nil
+		used := false
+		return &function{name: "joiner", call: func(*evaluator, callArgs) (any, error) {
+			if !used {
+				used = true
+				return "", nil
+			}
+			return sep, nil
+		}}, nil
 	},
-	"dict": func(_ *evaluator, a callArgs) (any, error) { return makeDict(a) },
 	"raise_exception": func(e *evaluator, a callArgs) (any, error) {
+		if err := takes("message").check("raise_exception", a); err != nil {
+			return nil, err
+		}
 		message, _ := a.get(0, "message")
 		return nil, errors.New("TemplateError: " + e.str(message))
 	},
 }
 
-func makeDict(a callArgs) (*Dict, error) {
+// makeDict is dict(mapping or pairs, name=value, …).
+func (e *evaluator) makeDict(name string, a callArgs) (*Dict, error) {
+	if len(a.pos) > 1 {
+		return nil, fmt.Errorf("TypeError: %s expected at most 1 argument, got %d", name, len(a.pos))
+	}
 	d := NewDict()
 	for _, x := range a.pos {
-		from, ok := x.(*Dict)
-		if !ok {
-			return nil, fmt.Errorf("TypeError: '%s' object is not a mapping", typeName(x))
+		if from, ok := x.(*Dict); ok {
+			e.spend(stepCost * len(from.keys))
+			d = from.Copy()
+			continue
 		}
-		for i, k := range from.keys {
-			d.Set(k, from.values[i])
+		pairs, err := e.iterate(x)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range pairs {
+			pair, err := e.iterate(p)
+			if err != nil {
+				return nil, err
+			}
+			if len(pair) != 2 {
+				return nil, fmt.Errorf("ValueError: dictionary update sequence element has length %d; 2 is required", len(pair))
+			}
+			hash, err := e.hash(pair[0])
+			if err != nil {
+				return nil, err
+			}
+			d.set(hash, pair[0], pair[1])
 		}
 	}
 	for i, name := range a.names {
@@ -64,7 +108,7 @@ func makeDict(a callArgs) (*Dict, error) {
 }
 
 func makeRange(e *evaluator, a callArgs) (any, error) {
-	if len(a.pos) == 0 || len(a.pos) > 3 {
+	if len(a.pos) == 0 || len(a.pos) > 3 || len(a.names) > 0 {
 		return nil, fmt.Errorf("TypeError: range expected 1 to 3 arguments, got %d", len(a.pos))
 	}
 	n := [3]int64{0, 0, 1}
@@ -75,72 +119,24 @@ func makeRange(e *evaluator, a callArgs) (any, error) {
 		}
 		n[i] = v
 	}
-	from, to, step := n[0], n[1], n[2]
+	r := rangeValue{start: n[0], stop: n[1], step: n[2]}
 	if len(a.pos) == 1 {
-		from, to = 0, from
+		r.start, r.stop = 0, n[0]
 	}
-	if step == 0 {
+	if r.step == 0 {
 		return nil, errors.New("ValueError: range() arg 3 must not be zero")
 	}
-	list := &List{}
-	for i := from; step > 0 && i < to || step < 0 && i > to; {
-		if len(list.Items) >= maxRange {
-			return nil, fmt.Errorf("OverflowError: range too big: more than %d", maxRange)
-		}
-		list.Items = append(list.Items, i)
-		next := i + step
-		if (next > i) != (step > 0) { // past the largest integer
-			break
-		}
-		i = next
+	// Distance and step as uint64, in which no difference of int64 overflows.
+	distance, step := uint64(r.stop)-uint64(r.start), uint64(r.step)
+	if r.step < 0 {
+		distance, step = uint64(r.start)-uint64(r.stop), -uint64(r.step)
 	}
-	e.spend(24 * len(list.Items))
-	return list, nil
+	if (r.step > 0) == (r.stop > r.start) && r.stop != r.start {
+		count := (distance-1)/step + 1
+		if count > maxRange {
+			return nil, fmt.Errorf("OverflowError: Range too big. The sandbox blocks ranges larger than MAX_RANGE (%d).", maxRange)
+		}
+		r.n = int64(count)
+	}
+	return r, nil
 }
-
-// strftime formats a time as C does; unknown directives stay as they are.
-func strftime(t time.Time, format string) string {
-	var b strings.Builder
-	for i := 0; i < len(format); i++ {
-		if format[i] != '%' || i+1 >= len(format) {
-			b.WriteByte(format[i])
-			continue
-		}
-		i++
-		bare := format[i] == '-' && i+1 < len(format) // %-d: without a leading zero
-		if bare {
-			i++
-		}
-		directive, ok := directives[format[i]]
-		if !ok {
-			b.WriteByte('%')
-			b.WriteByte(format[i])
-			continue
-		}
-		text := directive(t)
-		if bare {
-			if text = strings.TrimLeft(text, "0 "); text == "" {
-				text = "0"
-			}
-		}
-		b.WriteString(text)
-	}
-	return b.String()
-}
-
-// directives of strftime in the C locale.
-var directives = func() map[byte]func(time.Time) string {
-	table := map[byte]func(time.Time) string{
-		'e': func(t time.Time) string { return fmt.Sprintf("%2d", t.Day()) },
-		's': func(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) },
-		'%': func(time.Time) string { return "%" },
-	}
-	for directive, layout := range map[byte]string{
-		'Y': "2006", 'y': "06", 'm': "01", 'd': "02", 'H': "15", 'I': "03", 'M': "04", 'S': "05", 'j': "002",
-		'b': "Jan", 'h': "Jan", 'B': "January", 'a': "Mon", 'A': "Monday", 'p': "PM", 'F': "2006-01-02",
-		'T': "15:04:05", 'R': "15:04", 'D': "01/02/06", 'Z': "MST", 'z': "-0700",
-	} {
-		table[directive] = func(t time.Time) string { return t.Format(layout) }
-	}
-	return table
-}()

@@ -23,6 +23,8 @@ const (
 	maxText   = 64 << 20  // bytes of the output and of any string
 	budget    = 256 << 20 // units of work: stepCost for a step, one for a byte of text
 	stepCost  = 128
+	perByte   = 32   // units of work more for each byte of the variables' texts
+	maxJSON   = 1000 // nested lists and objects of ParseJSON
 )
 
 // Error is a template that does not parse or render.
@@ -35,8 +37,10 @@ func (e *Error) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Msg
 
 // Template is a parsed template. It does not change; goroutines may share it.
 type Template struct {
-	body []node
-	// Now is the clock of strftime_now; Parse sets time.Now.
+	body    []node
+	blocks  map[string]blockNode
+	symbols *symbols
+	// Now is the clock of strftime_now; Parse sets the machine's, without its zone.
 	Now func() time.Time
 }
 
@@ -45,37 +49,89 @@ func Parse(source string) (*Template, error) {
 	if len(source) > maxSource {
 		return nil, &Error{1, fmt.Sprintf("TemplateSyntaxError: template of %d bytes, more than %d", len(source), maxSource)}
 	}
-	body, err := parse(source)
+	t, err := parse(source)
 	if err != nil {
 		return nil, err
 	}
-	return &Template{body: body, Now: time.Now}, nil
+	t.Now = func() time.Time { return Naive(time.Now()) }
+	return t, nil
+}
+
+// Span is a part of a text, in bytes.
+type Span struct{ Start, End int }
+
+// Rendering is what a template made of its variables.
+type Rendering struct {
+	Text string
+	// Generated are the parts that {% generation %} blocks wrote, in order: the
+	// assistant's words, as transformers' AssistantTracker counts them.
+	Generated []Span
+	// Displaced tells that a block stands in a macro or in another body whose text is
+	// kept before it is printed. Transformers then counts from what was printed until
+	// the block began, and so do we: the spans may lie elsewhere than the text.
+	Displaced bool
 }
 
 // Render fills the template with vars, whose keys are names. Values are nil,
 // bool, int64, float64, string, *List, *Tuple and *Dict; ParseJSON makes them.
 // Its errors are of type *Error; raise_exception in the template gives one too.
-func (t *Template) Render(vars *Dict) (text string, err error) {
-	top := &scope{vars: map[string]any{}, up: &scope{vars: globals(t.Now)}}
+func (t *Template) Render(vars *Dict) (string, error) {
+	r, err := t.RenderSpans(vars)
+	return r.Text, err
+}
+
+// RenderSpans is Render that also tells what {% generation %} blocks wrote.
+func (t *Template) RenderSpans(vars *Dict) (r Rendering, err error) {
+	given := &scope{vars: map[string]any{}, up: &scope{vars: globals(t.Now, t.blocks)}}
+	size := 0
 	for i, k := range vars.keys {
 		if name, ok := k.(string); ok {
-			top.vars[name] = vars.values[i]
+			given.vars[name] = vars.values[i]
+			size += textSize(vars.values[i])
 		}
 	}
-	e := &evaluator{scope: top, filters: filters, out: &strings.Builder{}, line: 1, left: budget}
+	out := &strings.Builder{}
+	e := &evaluator{filters: filters, tests: tests, out: out, main: out, line: 1, left: budget + perByte*size}
 	defer func() {
-		if r := recover(); r != nil {
-			limit, ok := r.(limitError)
+		if p := recover(); p != nil {
+			limit, ok := p.(limitError)
 			if !ok {
-				panic(r)
+				panic(p)
 			}
-			text, err = "", &Error{e.line, string(limit)}
+			r, err = Rendering{}, &Error{e.line, string(limit)}
 		}
 	}()
+	e.top = e.open(given, t.symbols)
+	e.scope = e.top
 	if _, err := e.nodes(t.body); err != nil {
-		return "", &Error{e.line, err.Error()}
+		return Rendering{}, &Error{e.line, err.Error()}
 	}
-	return e.out.String(), nil
+	r = Rendering{Text: out.String(), Generated: e.spans, Displaced: e.displaced}
+	for i, s := range r.Generated {
+		r.Generated[i] = Span{min(s.Start, len(r.Text)), min(s.End, len(r.Text))}
+	}
+	return r, nil
+}
+
+// textSize is how many bytes the texts in v have.
+func textSize(v any) (n int) {
+	switch x := v.(type) {
+	case string:
+		return len(x)
+	case *List:
+		for _, item := range x.Items {
+			n += textSize(item)
+		}
+	case *Tuple:
+		for _, item := range x.Items {
+			n += textSize(item)
+		}
+	case *Dict:
+		for _, item := range x.values {
+			n += textSize(item)
+		}
+	}
+	return n
 }
 
 // limitError stops a rendering from any depth; Render recovers it.

@@ -3,8 +3,10 @@ package jinja
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"slices"
+	"io"
+	"math"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -15,17 +17,23 @@ import (
 func ParseJSON(b []byte) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
-	v, err := parseJSON(d)
+	v, err := parseJSON(d, 0)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, errors.New("unexpected end of JSON")
+	}
 	if err != nil {
 		return nil, err
 	}
-	if d.More() {
+	if _, err := d.Token(); err != io.EOF {
 		return nil, fmt.Errorf("text after the JSON value at byte %d", d.InputOffset())
 	}
 	return v, nil
 }
 
-func parseJSON(d *json.Decoder) (any, error) {
+func parseJSON(d *json.Decoder, depth int) (any, error) {
+	if depth > maxJSON {
+		return nil, fmt.Errorf("JSON nested more than %d deep", maxJSON)
+	}
 	t, err := d.Token()
 	if err != nil {
 		return nil, err
@@ -35,7 +43,7 @@ func parseJSON(d *json.Decoder) (any, error) {
 		if x == '[' {
 			list := &List{}
 			for d.More() {
-				v, err := parseJSON(d)
+				v, err := parseJSON(d, depth+1)
 				if err != nil {
 					return nil, err
 				}
@@ -50,7 +58,7 @@ func parseJSON(d *json.Decoder) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			v, err := parseJSON(d)
+			v, err := parseJSON(d, depth+1)
 			if err != nil {
 				return nil, err
 			}
@@ -62,7 +70,11 @@ func parseJSON(d *json.Decoder) (any, error) {
 		if i, err := strconv.ParseInt(string(x), 10, 64); err == nil {
 			return i, nil
 		}
-		return x.Float64()
+		if strings.Trim(string(x), "-0123456789") == "" {
+			return bigNumber(x), nil
+		}
+		f, _ := x.Float64() // infinity where it is too large, as in Python
+		return f, nil
 	}
 	return t, nil
 }
@@ -82,15 +94,25 @@ func filterToJSON(e *evaluator, v any, a callArgs) (any, error) {
 		ascii: a.has(0, "ensure_ascii"), sortKeys: a.has(3, "sort_keys")}
 	if x, ok := a.get(1, "indent"); ok && x != nil {
 		w.lines, w.itemSep = true, ","
-		if s, ok := x.(string); ok {
+		if s, ok := plain(x).(string); ok {
 			w.indent = s
-		} else if n, ok := integer(x); ok && n > 0 {
+		} else if n, ok := integer(x); ok {
 			w.indent = e.repeat(" ", n)
+		} else {
+			return nil, fmt.Errorf("TypeError: indent must be an integer or a string, not %s", typeName(x))
 		}
 	}
 	if x, ok := a.get(2, "separators"); ok && x != nil {
-		if s, ok := sequence(x); ok && len(s) == 2 {
-			w.itemSep, w.keySep = e.str(s[0]), e.str(s[1])
+		s, err := e.iterate(x)
+		if err != nil || len(s) != 2 {
+			return nil, fmt.Errorf("ValueError: separators must be two texts, not %s", typeName(x))
+		}
+		for i, to := range []*string{&w.itemSep, &w.keySep} {
+			text, ok := plain(s[i]).(string)
+			if !ok {
+				return nil, fmt.Errorf("TypeError: separators must be texts, not %s", typeName(s[i]))
+			}
+			*to = text
 		}
 	}
 	if err := w.value(v, 0); err != nil {
@@ -115,39 +137,69 @@ func (w *jsonWriter) value(v any, level int) error {
 		w.write("null")
 	case bool:
 		w.write(strconv.FormatBool(x))
-	case int64, float64:
+	case int64, bigNumber:
 		w.repr(x)
+	case float64:
+		w.write(jsonFloat(x))
 	case string:
 		w.quoted(x)
 	case *List, *Tuple:
 		items, _ := sequence(v)
 		return w.nested("[", "]", len(items), level, func(i int) error { return w.value(items[i], level+1) })
 	case *Dict:
-		order := make([]int, len(x.keys))
-		for i := range order {
-			order[i] = i
-		}
+		items := x.items()
+		w.e.spend(48 * len(items))
 		if w.sortKeys {
-			slices.SortStableFunc(order, func(i, j int) int {
-				return strings.Compare(w.e.str(x.keys[i]), w.e.str(x.keys[j]))
-			})
-		}
-		return w.nested("{", "}", len(order), level, func(i int) error {
-			key := x.keys[order[i]]
-			switch k := key.(type) {
-			case nil:
-				key = "null"
-			case bool:
-				key = strconv.FormatBool(k)
+			var err error
+			key := func(v any) (any, error) { return v.(*Tuple).Items[0], nil }
+			if items, err = w.e.sorted(items, key, false); err != nil {
+				return err
 			}
-			w.quoted(w.e.str(key))
+		}
+		return w.nested("{", "}", len(items), level, func(i int) error {
+			pair := items[i].(*Tuple).Items
+			key, err := jsonKey(pair[0])
+			if err != nil {
+				return err
+			}
+			w.quoted(key)
 			w.write(w.keySep)
-			return w.value(x.values[order[i]], level+1)
+			return w.value(pair[1], level+1)
 		})
 	default:
 		return fmt.Errorf("TypeError: Object of type %s is not JSON serializable", typeName(v))
 	}
 	return nil
+}
+
+func jsonFloat(f float64) string {
+	switch {
+	case math.IsNaN(f):
+		return "NaN"
+	case math.IsInf(f, 1):
+		return "Infinity"
+	case math.IsInf(f, -1):
+		return "-Infinity"
+	}
+	return floatText(f)
+}
+
+func jsonKey(key any) (string, error) {
+	switch k := plain(key).(type) {
+	case string:
+		return k, nil
+	case nil:
+		return "null", nil
+	case bool:
+		return strconv.FormatBool(k), nil
+	case int64:
+		return strconv.FormatInt(k, 10), nil
+	case float64:
+		return jsonFloat(k), nil
+	case bigNumber:
+		return string(k), nil
+	}
+	return "", fmt.Errorf("TypeError: keys must be str, int, float, bool or None, not %s", typeName(key))
 }
 
 func (w *jsonWriter) nested(open, end string, n, level int, item func(int) error) error {

@@ -2,9 +2,7 @@ package jinja
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -40,6 +38,7 @@ type lexer struct {
 
 	trimNewline bool // the last tag takes a newline after it along
 	trimSpace   bool // the last tag ended in a minus: it takes all white space
+	afterDot    bool // the last token is a dot, after which 0.1 are two numbers
 }
 
 func (l *lexer) fail(format string, args ...any) error {
@@ -48,6 +47,7 @@ func (l *lexer) fail(format string, args ...any) error {
 
 func (l *lexer) emit(kind tokenKind, text string) {
 	l.out = append(l.out, token{kind, text, l.line})
+	l.afterDot = kind == tokOp && text == "."
 }
 
 // advance moves to byte p and counts the lines passed.
@@ -104,28 +104,35 @@ func (l *lexer) data(start int) {
 	text := l.src[l.pos:end]
 	switch {
 	case l.trimSpace:
-		text = strings.TrimLeftFunc(text, unicode.IsSpace)
+		text = strings.TrimLeftFunc(text, isSpace)
 	case l.trimNewline:
 		text = strings.TrimPrefix(text, "\n")
 	}
 	cut := end - len(text)
 	lineStart := cut == 0 || cut > l.pos && l.src[cut-1] == '\n'
 	if start >= 0 {
-		mod := l.modifier(start)
-		if mod == '-' {
-			text = strings.TrimRightFunc(text, unicode.IsSpace)
-		} else if mod != '+' && l.src[start+1] != '{' { // lstrip_blocks
-			i := strings.LastIndexByte(text, '\n') + 1
-			if (i > 0 || lineStart) && strings.TrimSpace(text[i:]) == "" {
-				text = text[:i]
-			}
-		}
+		text = stripBefore(text, l.modifier(start), lineStart, l.src[start+1] == '{')
 	}
 	if text != "" {
 		l.emit(tokData, text)
 	}
 	l.advance(end)
 	l.trimNewline, l.trimSpace = false, false
+}
+
+// stripBefore takes off what a tag takes along before it: all white space for a
+// minus, what stands on its line before it (lstrip_blocks) unless it prints a value.
+func stripBefore(text string, modifier byte, lineStart, prints bool) string {
+	if modifier == '-' {
+		return strings.TrimRightFunc(text, isSpace)
+	}
+	if modifier != '+' && !prints {
+		i := strings.LastIndexByte(text, '\n') + 1
+		if (i > 0 || lineStart) && strings.TrimLeftFunc(text[i:], isSpace) == "" {
+			return text[:i]
+		}
+	}
+	return text
 }
 
 // tag reads the tag at pos.
@@ -175,15 +182,14 @@ func rawBody(src string, p int) (body int, ok bool) {
 		return 0, false
 	}
 	p = skipSpace(src, p+3)
-	for _, end := range []string{"%}", "-%}", "+%}"} {
-		if strings.HasPrefix(src[p:], end) {
-			return p + len(end), true
-		}
+	if strings.HasPrefix(src[p:], "-%}") {
+		return skipSpace(src, p+3), true
 	}
-	return 0, false
+	return p + 2, strings.HasPrefix(src[p:], "%}")
 }
 
-// raw emits the text of a raw block as it is.
+// raw emits the text of a raw block as it is. A newline after the tag stays, unlike
+// after other tags.
 func (l *lexer) raw(body int) error {
 	for at := body; ; {
 		n := strings.Index(l.src[at:], "{%")
@@ -197,21 +203,15 @@ func (l *lexer) raw(body int) error {
 		}
 		p := skipSpace(l.src, inner)
 		if !strings.HasPrefix(l.src[p:], "endraw") {
-			at = inner
+			at = begin + 2
 			continue
 		}
 		p = skipSpace(l.src, p+len("endraw"))
-		text := l.src[body:begin]
-		switch l.src[body-3] {
-		case '-':
-			text = strings.TrimLeftFunc(text, unicode.IsSpace)
-		case '+':
-		default:
-			text = strings.TrimPrefix(text, "\n")
+		if !strings.HasPrefix(l.src[p:], "%}") && !strings.HasPrefix(l.src[p:], "-%}") && !strings.HasPrefix(l.src[p:], "+%}") {
+			at = begin + 2
+			continue
 		}
-		if l.modifier(begin) == '-' {
-			text = strings.TrimRightFunc(text, unicode.IsSpace)
-		}
+		text := stripBefore(l.src[body:begin], l.modifier(begin), l.src[body-1] == '\n', false)
 		if text != "" {
 			l.emit(tokData, text)
 		}
@@ -219,7 +219,7 @@ func (l *lexer) raw(body int) error {
 	}
 }
 
-// closeTag reads the end of a block tag at p.
+// closeTag reads the end of a tag at p.
 func (l *lexer) closeTag(p int, closer string) error {
 	rest := l.src[p:]
 	switch {
@@ -238,16 +238,19 @@ func (l *lexer) closeTag(p int, closer string) error {
 	return nil
 }
 
+// closing brackets by their opening ones.
+var closing = map[string]string{"(": ")", "[": "]", "{": "}"}
+
 // inside emits the tokens of a tag up to its closer.
 func (l *lexer) inside(closer string, end tokenKind) error {
-	depth := 0 // of brackets, in which }} closes two dicts
+	var open []string // the brackets that are to close, within which }} closes two dicts
 	for {
 		l.advance(skipSpace(l.src, l.pos))
 		rest := l.src[l.pos:]
 		if rest == "" {
 			return l.fail("unexpected end of template")
 		}
-		if depth == 0 && (strings.HasPrefix(rest, closer) || strings.HasPrefix(rest, "-"+closer) ||
+		if len(open) == 0 && (strings.HasPrefix(rest, closer) || strings.HasPrefix(rest, "-"+closer) ||
 			closer == "%}" && strings.HasPrefix(rest, "+%}")) {
 			l.emit(end, closer)
 			return l.closeTag(l.pos, closer)
@@ -261,8 +264,10 @@ func (l *lexer) inside(closer string, end tokenKind) error {
 			l.number()
 		default:
 			r, _ := utf8.DecodeRuneInString(rest)
-			if r == '_' || unicode.IsLetter(r) {
-				l.name()
+			if r == '_' || isWord(r) {
+				if err := l.name(); err != nil {
+					return err
+				}
 				continue
 			}
 			op := operator(rest)
@@ -270,9 +275,17 @@ func (l *lexer) inside(closer string, end tokenKind) error {
 			case "":
 				return l.fail("unexpected character %q", r)
 			case "(", "[", "{":
-				depth++
+				if open = append(open, closing[op]); len(open) > maxDepth {
+					return l.fail("nested more than %d deep", maxDepth)
+				}
 			case ")", "]", "}":
-				depth--
+				if len(open) == 0 {
+					return l.fail("unexpected '%s'", op)
+				}
+				if want := open[len(open)-1]; want != op {
+					return l.fail("unexpected '%s', expected '%s'", op, want)
+				}
+				open = open[:len(open)-1]
 			}
 			l.emit(tokOp, op)
 			l.pos += len(op)
@@ -294,93 +307,4 @@ func operator(s string) string {
 		}
 	}
 	return ""
-}
-
-func (l *lexer) name() {
-	end := l.pos
-	for end < len(l.src) {
-		r, n := utf8.DecodeRuneInString(l.src[end:])
-		if r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) {
-			break
-		}
-		end += n
-	}
-	l.emit(tokName, l.src[l.pos:end])
-	l.pos = end
-}
-
-func (l *lexer) number() {
-	kind, end := tokInt, l.pos
-	digit := func(p int) bool { return p < len(l.src) && l.src[p] >= '0' && l.src[p] <= '9' }
-	for ; end < len(l.src); end++ {
-		c := l.src[end]
-		if c == '.' && kind == tokInt && digit(end+1) {
-			kind = tokFloat
-		} else if c != '_' && !digit(end) {
-			break
-		}
-	}
-	if end < len(l.src) && (l.src[end] == 'e' || l.src[end] == 'E') {
-		exp := end + 1
-		if exp < len(l.src) && (l.src[exp] == '+' || l.src[exp] == '-') {
-			exp++
-		}
-		if digit(exp) {
-			kind = tokFloat
-			for end = exp; digit(end); end++ {
-			}
-		}
-	}
-	l.emit(kind, strings.ReplaceAll(l.src[l.pos:end], "_", ""))
-	l.pos = end
-}
-
-// escapes of string literals that stand for one byte.
-var escapes = map[byte]byte{'n': '\n', 't': '\t', 'r': '\r', 'b': '\b', 'f': '\f', 'v': '\v', 'a': '\a',
-	'0': 0, '\\': '\\', '\'': '\'', '"': '"'}
-
-// hexDigits after \x, \u and \U.
-var hexDigits = map[byte]int{'x': 2, 'u': 4, 'U': 8}
-
-// str reads a string literal in quotes q.
-func (l *lexer) str(q byte) error {
-	var b strings.Builder
-	i := l.pos + 1
-	for ; i < len(l.src) && l.src[i] != q; i++ {
-		if l.src[i] != '\\' || i+1 >= len(l.src) {
-			b.WriteByte(l.src[i])
-			continue
-		}
-		i++
-		c := l.src[i]
-		if e, ok := escapes[c]; ok {
-			b.WriteByte(e)
-		} else if n := hexDigits[c]; n > 0 {
-			if i+n >= len(l.src) {
-				return l.fail("truncated escape in string")
-			}
-			v, err := strconv.ParseUint(l.src[i+1:i+1+n], 16, 32)
-			if err != nil {
-				return l.fail("escape \\%s in string", l.src[i:i+1+n])
-			}
-			b.WriteRune(rune(v))
-			i += n
-		} else if c != '\n' {
-			b.WriteByte('\\')
-			b.WriteByte(c)
-		}
-	}
-	if i >= len(l.src) {
-		return l.fail("unterminated string")
-	}
-	l.emit(tokString, b.String())
-	l.advance(i + 1)
-	return nil
-}
-
-func skipSpace(s string, i int) int {
-	for i < len(s) && strings.IndexByte(" \n\t\f\v", s[i]) >= 0 {
-		i++
-	}
-	return i
 }

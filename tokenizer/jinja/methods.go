@@ -3,14 +3,17 @@ package jinja
 import (
 	"errors"
 	"fmt"
+	"math"
+	"math/bits"
+	"slices"
 	"strings"
-	"unicode"
+	"unicode/utf8"
 )
 
-// method is a method of a value; it gets at least args positional arguments.
+// method is a method of a value.
 type method[T any] struct {
-	args int
-	call func(e *evaluator, self T, a callArgs) (any, error)
+	takes parameters
+	call  func(e *evaluator, self T, a callArgs) (any, error)
 }
 
 // bind makes the function self.name, nil if there is no such method.
@@ -19,15 +22,10 @@ func bind[T any](methods map[string]method[T], self T, name string) *function {
 	if !ok {
 		return nil
 	}
-	return &function{name, func(e *evaluator, a callArgs) (any, error) {
-		if err := a.need(name, m.args); err != nil {
+	return &function{name: name, call: func(e *evaluator, a callArgs) (any, error) {
+		if err := m.takes.check(name, a); err != nil {
 			return nil, err
 		}
-		pos := make([]any, len(a.pos))
-		for i, v := range a.pos {
-			pos[i] = plain(v)
-		}
-		a.pos = pos
 		return m.call(e, self, a)
 	}}
 }
@@ -36,91 +34,156 @@ func bind[T any](methods map[string]method[T], self T, name string) *function {
 func methodOf(v any, name string) *function {
 	switch x := v.(type) {
 	case string:
+		if name == "format" || name == "format_map" { // not in the table, which formats look into
+			return formatFunction(x, name)
+		}
 		return bind(textMethods, x, name)
 	case *Dict:
 		return bind(dictMethods, x, name)
 	case *List:
-		return bind(listMethods, &x.Items, name)
-	case *Tuple:
-		if name == "index" || name == "count" {
-			return bind(listMethods, &x.Items, name)
+		if name == "copy" {
+			return &function{name: name, call: func(e *evaluator, _ callArgs) (any, error) { return &List{e.joined(x.Items, nil)}, nil }}
 		}
+		return bind(sequenceMethods, any(x), name)
+	case *Tuple, rangeValue:
+		return bind(sequenceMethods, v, name)
+	case float64:
+		return bind(floatMethods, x, name)
+	case int64, bool:
+		i, _ := integer(v)
+		return bind(intMethods, i, name)
 	}
 	return nil
 }
 
-// changing is a method that would change its value: the sandbox refuses.
-func changing[T any](typ, name string) method[T] {
-	return method[T]{0, func(*evaluator, T, callArgs) (any, error) {
-		return nil, fmt.Errorf("SecurityError: access to attribute '%s' of '%s' object is unsafe", name, typ)
+func formatFunction(s, name string) *function {
+	return &function{name: name, call: func(e *evaluator, a callArgs) (any, error) {
+		if name == "format_map" {
+			if err := positional(1, 1).check(name, a); err != nil {
+				return nil, err
+			}
+			d, ok := a.pos[0].(*Dict)
+			if !ok {
+				return nil, fmt.Errorf("TypeError: format_map() wants a mapping, not %s", typeName(a.pos[0]))
+			}
+			a = callArgs{}
+			for i, k := range d.keys {
+				a.names, a.values = append(a.names, e.str(k)), append(a.values, d.values[i])
+			}
+		}
+		return e.formatMethod(s, a, nil)
 	}}
 }
 
-var dictMethods = map[string]method[*Dict]{
-	"items": {0, func(e *evaluator, d *Dict, _ callArgs) (any, error) {
-		e.spend(48 * len(d.keys))
-		return &List{d.items()}, nil
-	}},
-	"keys":   {0, func(_ *evaluator, d *Dict, _ callArgs) (any, error) { return &List{d.keys}, nil }},
-	"values": {0, func(_ *evaluator, d *Dict, _ callArgs) (any, error) { return &List{d.values}, nil }},
-	"get": {1, func(_ *evaluator, d *Dict, a callArgs) (any, error) {
-		if !hashable(a.pos[0]) {
-			return nil, errUnhashable(a.pos[0])
-		}
-		if v, ok := d.Get(a.pos[0]); ok {
-			return v, nil
-		}
-		v, _ := a.get(1, "default")
-		return v, nil
-	}},
-	"copy": {0, func(e *evaluator, d *Dict, _ callArgs) (any, error) {
-		e.spend(stepCost * len(d.keys))
-		return makeDict(callArgs{pos: []any{d}})
-	}},
-	"update":     changing[*Dict]("dict", "update"),
-	"pop":        changing[*Dict]("dict", "pop"),
-	"popitem":    changing[*Dict]("dict", "popitem"),
-	"setdefault": changing[*Dict]("dict", "setdefault"),
-	"clear":      changing[*Dict]("dict", "clear"),
+func view(kind string) method[*Dict] {
+	return method[*Dict]{takes(), func(_ *evaluator, d *Dict, _ callArgs) (any, error) { return &dictView{d, kind}, nil }}
 }
 
-var listMethods = map[string]method[*[]any]{
-	"index": {1, func(e *evaluator, items *[]any, a callArgs) (any, error) {
-		for i, v := range *items {
-			if e.equal(v, a.pos[0]) {
+// dictMethods are those of dict that change nothing.
+var dictMethods = map[string]method[*Dict]{
+	"items":  view("items"),
+	"keys":   view("keys"),
+	"values": view("values"),
+	"get": {positional(1, 2), func(e *evaluator, d *Dict, a callArgs) (any, error) {
+		hash, err := e.hash(a.pos[0])
+		if err != nil {
+			return nil, err
+		}
+		if v, ok := d.get(hash); ok {
+			return v, nil
+		}
+		return a.arg(1, ""), nil
+	}},
+	"copy": {takes(), func(e *evaluator, d *Dict, _ callArgs) (any, error) {
+		e.spend(stepCost * len(d.keys))
+		return d.Copy(), nil
+	}},
+	"fromkeys": {positional(1, 2), func(e *evaluator, _ *Dict, a callArgs) (any, error) {
+		keys, err := e.iterate(a.pos[0])
+		d := NewDict()
+		for _, k := range keys {
+			hash, err := e.hash(k)
+			if err != nil {
+				return nil, err
+			}
+			d.set(hash, k, a.arg(1, ""))
+		}
+		return d, err
+	}},
+}
+
+// sequenceMethods are those of list, tuple and range that change nothing.
+var sequenceMethods = map[string]method[any]{
+	"index": {positional(1, 3), func(e *evaluator, self any, a callArgs) (any, error) {
+		items, err := e.iterate(self)
+		if err != nil {
+			return nil, err
+		}
+		from, to, err := bounds(a, 1, len(items))
+		if err != nil {
+			return nil, err
+		}
+		for i := from; i < to; i++ {
+			if e.equal(items[i], a.pos[0]) {
 				return int64(i), nil
 			}
 		}
-		return nil, fmt.Errorf("ValueError: %s is not in list", e.repr(a.pos[0]))
+		return nil, fmt.Errorf("ValueError: %s is not in %s", e.repr(a.pos[0]), typeName(self))
 	}},
-	"count": {1, func(e *evaluator, items *[]any, a callArgs) (any, error) {
+	"count": {positional(1, 1), func(e *evaluator, self any, a callArgs) (any, error) {
+		items, err := e.iterate(self)
 		n := int64(0)
-		for _, v := range *items {
+		for _, v := range items {
 			if e.equal(v, a.pos[0]) {
 				n++
 			}
 		}
-		return n, nil
+		return n, err
 	}},
-	"copy": {0, func(e *evaluator, items *[]any, _ callArgs) (any, error) {
-		return &List{e.joined(*items, nil)}, nil
-	}},
-	"append":  changing[*[]any]("list", "append"),
-	"extend":  changing[*[]any]("list", "extend"),
-	"insert":  changing[*[]any]("list", "insert"),
-	"pop":     changing[*[]any]("list", "pop"),
-	"remove":  changing[*[]any]("list", "remove"),
-	"reverse": changing[*[]any]("list", "reverse"),
-	"sort":    changing[*[]any]("list", "sort"),
-	"clear":   changing[*[]any]("list", "clear"),
 }
 
-// isSpace is Python's str.isspace of one character.
-func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
+var floatMethods = map[string]method[float64]{
+	"is_integer": {takes(), func(_ *evaluator, f float64, _ callArgs) (any, error) {
+		return f == math.Trunc(f) && !math.IsInf(f, 0), nil
+	}},
+	"conjugate": {takes(), func(_ *evaluator, f float64, _ callArgs) (any, error) { return f, nil }},
+}
+
+var intMethods = map[string]method[int64]{
+	"bit_length": {takes(), func(_ *evaluator, i int64, _ callArgs) (any, error) {
+		return int64(bits.Len64(uint64(max(i, -i)))), nil
+	}},
+	"bit_count": {takes(), func(_ *evaluator, i int64, _ callArgs) (any, error) {
+		return int64(bits.OnesCount64(uint64(max(i, -i)))), nil
+	}},
+	"conjugate": {takes(), func(_ *evaluator, i int64, _ callArgs) (any, error) { return i, nil }},
+	"as_integer_ratio": {takes(), func(_ *evaluator, i int64, _ callArgs) (any, error) {
+		return &Tuple{Items: []any{i, int64(1)}}, nil
+	}},
+}
+
+// bounds reads the arguments start and end at pos of a method that searches n elements.
+func bounds(a callArgs, pos, n int) (from, to int, err error) {
+	out := [2]int{0, n}
+	for i := range out {
+		v := a.arg(pos+i, "")
+		k, ok := integer(v)
+		switch {
+		case v == nil:
+			continue
+		case !ok:
+			return 0, 0, errors.New("TypeError: slice indices must be integers or None or have an __index__ method")
+		case k < 0:
+			k = max(0, k+int64(n))
+		}
+		out[i] = int(min(k, int64(n)+1)) // one past the end finds not even nothing
+	}
+	return out[0], min(out[1], n), nil
+}
 
 // textArg returns a positional argument that must be a string.
 func textArg(a callArgs, i int) (string, error) {
-	s, ok := a.pos[i].(string)
+	s, ok := plain(a.pos[i]).(string)
 	if !ok {
 		return "", fmt.Errorf("TypeError: argument %d must be str, not %s", i+1, typeName(a.pos[i]))
 	}
@@ -137,10 +200,10 @@ func texts(parts []string) *List {
 
 // split is str.split (right false) and str.rsplit.
 func split(e *evaluator, s string, a callArgs, right bool) (any, error) {
-	sep, _ := a.get(0, "sep")
-	limit := int64(-1)
-	if x, ok := a.get(1, "maxsplit"); ok {
-		limit, _ = integer(x)
+	sep := plain(a.arg(0, "sep"))
+	limit, err := intArg(a, 1, "maxsplit", -1)
+	if err != nil {
+		return nil, err
 	}
 	n := len(s) + 1 // more splits than there can be
 	if limit >= 0 && limit < int64(n) {
@@ -151,7 +214,10 @@ func split(e *evaluator, s string, a callArgs, right bool) (any, error) {
 		return texts(splitSpace(s, n, right)), nil
 	}
 	q, ok := sep.(string)
-	if !ok || q == "" {
+	if !ok {
+		return nil, fmt.Errorf("TypeError: must be str or None, not %s", typeName(sep))
+	}
+	if q == "" {
 		return nil, errors.New("ValueError: empty separator")
 	}
 	e.spend(32 * min(n, strings.Count(s, q)))
@@ -168,43 +234,43 @@ func split(e *evaluator, s string, a callArgs, right bool) (any, error) {
 		s = s[:i]
 	}
 	parts = append(parts, s)
-	for i, j := 0, len(parts)-1; i < j; i, j = i+1, j-1 {
-		parts[i], parts[j] = parts[j], parts[i]
-	}
+	slices.Reverse(parts)
 	return texts(parts), nil
 }
 
-// splitSpace splits at runs of white space, at most n times.
+// splitSpace splits at runs of white space, at most n times; what is left keeps its
+// other end.
 func splitSpace(s string, n int, right bool) (parts []string) {
-	s = strings.TrimFunc(s, isSpace)
-	if !right {
-		for ; s != "" && n > 0; n-- {
-			i := strings.IndexFunc(s, isSpace)
-			if i < 0 {
-				break
-			}
-			parts = append(parts, s[:i])
-			s = strings.TrimLeftFunc(s[i:], isSpace)
-		}
-		if s != "" {
-			parts = append(parts, s)
-		}
-		return parts
+	if right {
+		s = strings.TrimRightFunc(s, isSpace)
+	} else {
+		s = strings.TrimLeftFunc(s, isSpace)
 	}
 	for ; s != "" && n > 0; n-- {
-		i := strings.LastIndexFunc(s, isSpace)
+		var i, size int
+		if right {
+			if i = strings.LastIndexFunc(s, isSpace); i >= 0 {
+				_, size = utf8.DecodeRuneInString(s[i:])
+			}
+		} else {
+			i = strings.IndexFunc(s, isSpace)
+		}
 		if i < 0 {
 			break
 		}
-		word := s[i:]
-		parts = append(parts, strings.TrimLeftFunc(word, isSpace))
-		s = strings.TrimRightFunc(s[:i], isSpace)
+		if right {
+			parts = append(parts, s[i+size:])
+			s = strings.TrimRightFunc(s[:i], isSpace)
+		} else {
+			parts = append(parts, s[:i])
+			s = strings.TrimLeftFunc(s[i:], isSpace)
+		}
 	}
 	if s != "" {
 		parts = append(parts, s)
 	}
-	for i, j := 0, len(parts)-1; i < j; i, j = i+1, j-1 {
-		parts[i], parts[j] = parts[j], parts[i]
+	if right {
+		slices.Reverse(parts)
 	}
 	return parts
 }
@@ -216,12 +282,9 @@ func splitLines(s string, keep bool) (lines []string) {
 		if i < 0 {
 			return append(lines, s)
 		}
-		n := 1
-		switch {
-		case strings.HasPrefix(s[i:], "\r\n"):
+		_, n := utf8.DecodeRuneInString(s[i:])
+		if strings.HasPrefix(s[i:], "\r\n") {
 			n = 2
-		case s[i] >= 0x80:
-			n = len(string([]rune(s[i:min(i+3, len(s))])[0]))
 		}
 		end := i
 		if keep {

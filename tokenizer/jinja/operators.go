@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"math/bits"
 	"strings"
 )
@@ -12,6 +13,15 @@ var errOverflow = errors.New("OverflowError: integer too large")
 
 // arithmetic is a op b for + - * / // % **.
 func (e *evaluator) arithmetic(op string, a, b any) (any, error) {
+	if op == "%" {
+		switch x := a.(type) {
+		case string:
+			return e.percent(x, b, nil)
+		case markup:
+			text, err := e.percent(string(x), b, e.escapeHTML)
+			return markup(text), err
+		}
+	}
 	for _, v := range []any{a, b} {
 		if u, ok := v.(undefined); ok {
 			return nil, u.err()
@@ -22,7 +32,6 @@ func (e *evaluator) arithmetic(op string, a, b any) (any, error) {
 			return v, nil
 		}
 	}
-	a, b = plain(a), plain(b)
 	if v, ok, err := e.sequenceArithmetic(op, a, b); ok || err != nil {
 		return v, err
 	}
@@ -31,11 +40,22 @@ func (e *evaluator) arithmetic(op string, a, b any) (any, error) {
 	if ok1 && ok2 && op != "/" && !(op == "**" && j < 0) {
 		return intArithmetic(op, i, j)
 	}
-	f, ok1 := number(a)
-	g, ok2 := number(b)
-	if !ok1 || !ok2 {
+	f, ok3 := number(a)
+	g, ok4 := number(b)
+	if !ok3 || !ok4 {
+		if typeName(a) == "int" && typeName(b) == "int" {
+			return nil, errOverflow
+		}
 		return nil, fmt.Errorf("TypeError: unsupported operand type(s) for %s: '%s' and '%s'", op, typeName(a), typeName(b))
 	}
+	if op == "/" && ok1 && ok2 && j != 0 && max(i, j, -i, -j) > 1<<53 {
+		q, _ := big.NewRat(i, j).Float64() // rounded once, as Python does
+		return q, nil
+	}
+	return floatArithmetic(op, f, g)
+}
+
+func floatArithmetic(op string, f, g float64) (any, error) {
 	if g == 0 && (op == "/" || op == "//" || op == "%") {
 		return nil, errors.New("ZeroDivisionError: division by zero")
 	}
@@ -48,38 +68,59 @@ func (e *evaluator) arithmetic(op string, a, b any) (any, error) {
 		return f * g, nil
 	case "/":
 		return f / g, nil
-	case "//":
-		return math.Floor(f / g), nil
-	case "%":
-		return f - math.Floor(f/g)*g, nil
+	case "//", "%":
+		mod := math.Mod(f, g)
+		div := (f - mod) / g
+		if mod != 0 && (g < 0) != (mod < 0) {
+			mod += g
+			div--
+		} else if mod == 0 {
+			mod = math.Copysign(0, g)
+		}
+		if op == "%" {
+			return mod, nil
+		}
+		if div == 0 {
+			return math.Copysign(0, f/g), nil
+		}
+		floor := math.Floor(div)
+		if div-floor > 0.5 {
+			floor++
+		}
+		return floor, nil
 	}
-	return math.Pow(f, g), nil
+	p := math.Pow(f, g)
+	switch {
+	case f == 0 && g < 0:
+		return nil, errors.New("ZeroDivisionError: 0.0 cannot be raised to a negative power")
+	case f < 0 && g != math.Trunc(g) && !math.IsInf(f, 0):
+		return nil, errors.New("TypeError: the root of a negative number is complex, which templates have no use for")
+	case math.IsInf(p, 0) && !math.IsInf(f, 0) && !math.IsInf(g, 0):
+		return nil, errors.New("OverflowError: (34, 'Numerical result out of range')")
+	}
+	return p, nil
 }
 
-// sequenceArithmetic is + and * of texts and lists, and % of a text; ok is false
-// where numbers are meant.
+// sequenceArithmetic is + and * of texts and lists; ok is false where numbers are
+// meant.
 func (e *evaluator) sequenceArithmetic(op string, a, b any) (v any, ok bool, err error) {
-	switch x := a.(type) {
-	case string:
-		switch op {
-		case "+":
+	if op == "+" {
+		switch x := a.(type) {
+		case string:
 			y, isText := b.(string)
 			if !isText {
 				return nil, true, fmt.Errorf("TypeError: can only concatenate str (not %q) to str", typeName(b))
 			}
 			e.text(len(x) + len(y))
 			return x + y, true, nil
-		case "%":
-			v, err := e.percent(x, b)
-			return v, true, err
-		}
-	case *List:
-		if y, isList := b.(*List); isList && op == "+" {
-			return &List{e.joined(x.Items, y.Items)}, true, nil
-		}
-	case *Tuple:
-		if y, isTuple := b.(*Tuple); isTuple && op == "+" {
-			return &Tuple{e.joined(x.Items, y.Items)}, true, nil
+		case *List:
+			if y, isList := b.(*List); isList {
+				return &List{e.joined(x.Items, y.Items)}, true, nil
+			}
+		case *Tuple:
+			if y, isTuple := b.(*Tuple); isTuple {
+				return &Tuple{Items: e.joined(x.Items, y.Items)}, true, nil
+			}
 		}
 	}
 	if op != "*" {
@@ -93,10 +134,12 @@ func (e *evaluator) sequenceArithmetic(op string, a, b any) (v any, ok bool, err
 		switch x := pair[0].(type) {
 		case string:
 			return e.repeat(x, n), true, nil
+		case markup:
+			return markup(e.repeat(string(x), n)), true, nil
 		case *List:
 			return &List{e.repeatItems(x.Items, n)}, true, nil
 		case *Tuple:
-			return &Tuple{e.repeatItems(x.Items, n)}, true, nil
+			return &Tuple{Items: e.repeatItems(x.Items, n)}, true, nil
 		}
 	}
 	return nil, false, nil
@@ -187,86 +230,4 @@ func product(i, j int64) (int64, bool) {
 		return 0, false
 	}
 	return i * j, true
-}
-
-// percent is Python's text % values.
-func (e *evaluator) percent(format string, values any) (any, error) {
-	args := []any{values}
-	if t, ok := values.(*Tuple); ok {
-		args = t.Items
-	}
-	w := &textWriter{e: e}
-	for {
-		i := strings.IndexByte(format, '%')
-		if i < 0 {
-			break
-		}
-		w.write(format[:i])
-		n := 1 + len(format[i+1:]) - len(strings.TrimLeft(format[i+1:], "0123456789.+- #"))
-		if i+n >= len(format) {
-			return nil, errors.New("ValueError: incomplete format")
-		}
-		spec, verb := format[i:i+n], format[i+n]
-		format = format[i+n+1:]
-		if verb == '%' {
-			w.write("%")
-			continue
-		}
-		if len(args) == 0 {
-			return nil, errors.New("TypeError: not enough arguments for format string")
-		}
-		s, err := e.formatted(spec, verb, args[0])
-		if err != nil {
-			return nil, err
-		}
-		w.write(s)
-		args = args[1:]
-	}
-	w.write(format)
-	if _, isTuple := values.(*Tuple); isTuple && len(args) > 0 {
-		return nil, errors.New("TypeError: not all arguments converted during string formatting")
-	}
-	return w.b.String(), nil
-}
-
-// formatted is one value in a C-like format; spec is what stands before the verb.
-func (e *evaluator) formatted(spec string, verb byte, v any) (string, error) {
-	if len(spec) > 12 || strings.Trim(spec[1:], "0123456789.+- #") != "" {
-		return "", fmt.Errorf("ValueError: format specification %q is not supported", spec[1:])
-	}
-	var width, precision int
-	digits := strings.TrimLeft(spec, "%+- #0")
-	fmt.Sscanf(digits, "%d", &width)
-	if _, after, ok := strings.Cut(digits, "."); ok {
-		fmt.Sscanf(after, "%d", &precision)
-	}
-	e.text(max(width, precision))
-	switch verb {
-	case 's':
-		return fmt.Sprintf(spec+"s", e.str(v)), nil
-	case 'r':
-		return fmt.Sprintf(spec+"s", e.repr(v)), nil
-	}
-	f, ok := number(v)
-	if !ok {
-		return "", fmt.Errorf("TypeError: %%%c format: a real number is required, not %s", verb, typeName(v))
-	}
-	i, isInt := integer(v)
-	switch verb {
-	case 'd', 'i':
-		if !isInt {
-			if math.IsNaN(f) || math.Abs(f) >= 1<<63 {
-				return "", errOverflow
-			}
-			i = int64(f)
-		}
-		return fmt.Sprintf(spec+"d", i), nil
-	case 'f', 'F', 'e', 'E', 'g', 'G':
-		return fmt.Sprintf(spec+string(verb), f), nil
-	case 'x', 'X', 'o':
-		if isInt {
-			return fmt.Sprintf(spec+string(verb), i), nil
-		}
-	}
-	return "", fmt.Errorf("ValueError: unsupported format character %q", verb)
 }

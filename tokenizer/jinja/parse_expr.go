@@ -1,6 +1,7 @@
 package jinja
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -8,14 +9,17 @@ import (
 // tuple parses an expression, or several with commas between.
 func (p *parser) tuple() expr { return p.tupleOf(p.expr) }
 
-func (p *parser) tupleOf(one func() expr) expr {
+func (p *parser) tupleOf(one func() expr) expr { return p.tupleUntil(one, nil) }
+
+// tupleUntil is tupleOf that also ends where stop is true.
+func (p *parser) tupleUntil(one func() expr, stop func() bool) expr {
 	first := one()
 	if !p.isOp(",") {
 		return first
 	}
 	items := []expr{first}
 	for p.eatOp(",") {
-		if c := p.cur(); c.kind == tokVarEnd || c.kind == tokBlockEnd || p.isOp(")") {
+		if c := p.cur(); c.kind == tokVarEnd || c.kind == tokBlockEnd || p.isOp(")") || stop != nil && stop() {
 			break
 		}
 		items = append(items, one())
@@ -27,15 +31,22 @@ func (p *parser) tupleOf(one func() expr) expr {
 func (p *parser) expr() expr {
 	p.enter()
 	defer p.leave()
+	line, known, soft := p.cur().line, len(p.unknown), p.soft
 	x := p.or()
-	for p.eatName("if") {
+	for n := 0; p.eatName("if"); n++ {
+		if n > maxDepth {
+			p.fail("more than %d conditions in a row", maxDepth)
+		}
+		p.unknown, p.soft = p.unknown[:known], true
 		cond := p.or()
 		var no expr
 		if p.eatName("else") {
 			no = p.expr()
 		}
-		x = condExpr{cond, x, no}
+		x = condExpr{line, cond, x, no}
+		line = p.cur().line
 	}
+	p.soft = soft
 	return x
 }
 
@@ -162,6 +173,10 @@ func (p *parser) primary() expr {
 		if v, ok := constants[c.text]; ok {
 			return constExpr{v}
 		}
+		if c.text == "caller" || c.text == "kwargs" || c.text == "varargs" {
+			p.uses[c.text] = true
+		}
+		p.symbols.mention(c.text, read)
 		return nameExpr{c.text}
 	case tokString:
 		var text strings.Builder
@@ -171,17 +186,14 @@ func (p *parser) primary() expr {
 		}
 		return constExpr{text.String()}
 	case tokInt:
-		v, err := strconv.ParseInt(c.text, 10, 64)
+		v, err := strconv.ParseInt(c.text, 0, 64)
 		if err != nil {
 			p.fail("integer %s is too large", c.text)
 		}
 		p.i++
 		return constExpr{v}
 	case tokFloat:
-		v, err := strconv.ParseFloat(c.text, 64)
-		if err != nil {
-			p.fail("number %s is too large", c.text)
-		}
+		v, _ := strconv.ParseFloat(c.text, 64) // infinity where it is too large, as in Python
 		p.i++
 		return constExpr{v}
 	}
@@ -241,53 +253,115 @@ func (p *parser) postfix(x expr) expr {
 	}
 }
 
+// subscript parses what follows [: one index or slice, or several indices, a tuple.
 func (p *parser) subscript(x expr) expr {
-	var parts [3]expr
-	n := 0
-	for !p.eatOp("]") {
-		if p.eatOp(":") {
-			if n++; n > 2 {
-				p.fail("a slice has at most three parts")
-			}
-			continue
+	var items []expr
+	for !p.isOp("]") {
+		if len(items) > 0 {
+			p.op(",")
 		}
-		if parts[n] != nil {
-			p.fail("expected \"]\", got %q", p.cur().text)
+		item := p.subscribed(x)
+		if slice, ok := item.(sliceExpr); ok && (len(items) > 0 || !p.isOp("]")) {
+			p.fail("a slice among several indices (step %v)", slice.step != nil)
 		}
-		parts[n] = p.expr()
+		items = append(items, item)
 	}
-	if n > 0 {
-		return sliceExpr{x, parts[0], parts[1], parts[2]}
+	p.i++
+	if len(items) != 1 {
+		return itemExpr{x, tupleExpr{items}}
 	}
-	if parts[0] == nil {
-		p.fail("expected an index")
+	if slice, ok := items[0].(sliceExpr); ok {
+		return slice
 	}
-	return itemExpr{x, parts[0]}
+	return itemExpr{x, items[0]}
+}
+
+// subscribed parses one index, or one slice of x.
+func (p *parser) subscribed(x expr) expr {
+	slice := sliceExpr{of: x}
+	ends := func() bool { return p.isOp(":") || p.isOp("]") || p.isOp(",") }
+	if !p.eatOp(":") {
+		from := p.expr()
+		if !p.eatOp(":") {
+			return from
+		}
+		slice.from = from
+	}
+	if !ends() {
+		slice.to = p.expr()
+	}
+	if p.eatOp(":") && !ends() {
+		slice.step = p.expr()
+	}
+	return slice
 }
 
 func (p *parser) args() (a argsExpr) {
+	line := p.cur().line
 	p.op("(")
-	for !p.eatOp(")") {
-		if next := p.peek(); p.cur().kind == tokName && next.kind == tokOp && next.text == "=" {
-			a.names = append(a.names, p.name())
-			p.i++
-			a.values = append(a.values, p.expr())
-		} else {
-			a.pos = append(a.pos, p.expr())
-		}
-		if !p.isOp(")") {
-			p.op(",")
+	ensure := func(ok bool) {
+		if !ok {
+			p.failAt(line, "invalid syntax for function call expression")
 		}
 	}
+	for first := true; !p.isOp(")"); first = false {
+		if !first {
+			if p.op(","); p.isOp(")") {
+				break
+			}
+		}
+		next := p.peek()
+		switch {
+		case p.eatOp("**"):
+			ensure(a.starStar == nil)
+			a.starStar = p.expr()
+		case p.eatOp("*"):
+			ensure(a.star == nil && a.starStar == nil)
+			a.star = p.expr()
+		case p.cur().kind == tokName && next.kind == tokOp && next.text == "=":
+			ensure(a.starStar == nil)
+			name := p.name()
+			if slices.Contains(a.names, name) {
+				p.fail("keyword argument repeated: %s", name)
+			}
+			p.i++
+			a.names, a.values = append(a.names, name), append(a.values, p.expr())
+		default:
+			ensure(a.star == nil && a.starStar == nil && len(a.names) == 0)
+			a.pos = append(a.pos, p.expr())
+		}
+	}
+	p.op(")")
 	return a
 }
 
+// dotted parses the name of a filter or test and notes it if it does not exist.
+func (p *parser) dotted(kind string, exists func(string) bool) string {
+	line, name := p.cur().line, p.name()
+	for p.eatOp(".") {
+		name += "." + p.name()
+	}
+	if !p.soft && !exists(name) {
+		p.unknown = append(p.unknown, &Error{line, "TemplateAssertionError: No " + kind + " named '" + name + "'."})
+	}
+	return name
+}
+
 func (p *parser) filter(in expr) *filterExpr {
-	f := &filterExpr{in: in, name: p.name()}
+	f := &filterExpr{in: in, name: p.dotted("filter", filterExists)}
 	if p.isOp("(") {
 		f.args = p.args()
 	}
 	return f
+}
+
+// chainOfFilters parses |filter|filter; the first comes without a bar if inline.
+func (p *parser) chainOfFilters(inline bool) (filters []*filterExpr) {
+	for inline || p.eatOp("|") {
+		inline = false
+		filters = append(filters, p.filter(nil))
+	}
+	return filters
 }
 
 // filters parses |filter, is test and calls after x.
@@ -313,22 +387,18 @@ func (p *parser) filters(x expr) expr {
 	}
 }
 
-// wordsAfterTest are names that do not begin the argument of a test.
-var wordsAfterTest = map[string]bool{"else": true, "or": true, "and": true, "is": true, "if": true, "not": true, "in": true, "recursive": true}
-
 // test parses the name of a test and its arguments; one may come without
-// parentheses.
+// parentheses, and any name but else, or, and and is one, if included.
 func (p *parser) test(in expr) expr {
-	t := testExpr{in: in}
-	if t.name = p.takeOp("==", "!=", "<=", ">=", "<", ">"); t.name == "" {
-		t.name = p.name()
-	}
+	t := testExpr{in: in, name: p.dotted("test", testExists)}
 	c := p.cur()
 	switch {
 	case p.isOp("("):
 		t.args = p.args()
-	case c.kind == tokName && !wordsAfterTest[c.text], c.kind == tokString, c.kind == tokInt, c.kind == tokFloat,
-		p.isOp("["), p.isOp("{"):
+	case p.isName("else"), p.isName("or"), p.isName("and"):
+	case p.isName("is"):
+		p.fail("you cannot chain multiple tests with is")
+	case c.kind == tokName, c.kind == tokString, c.kind == tokInt, c.kind == tokFloat, p.isOp("["), p.isOp("{"):
 		t.args.pos = []expr{p.postfix(p.primary())}
 	}
 	return t

@@ -4,7 +4,7 @@
     python tokenizer_speed.py compare OURS THEIRS                # a Markdown table of medians of those lines
 
 TOKENIZERS holds NAME/tokenizer.json.gz; TEXTS the texts that LITGPT_BENCH_TEXTS=TEXTS go test ./tokenizer -bench … writes.
-Only the time inside of encode_batch_fast counts, the call that computes no offsets; cold is the first one after loading.
+ROUNDS=1 in the environment takes one round instead of three, to take turns with ours. Only the time inside of encode_batch_fast counts, the call that computes no offsets; cold is the first one after loading.
 """
 
 import collections, gzip, os, pathlib, re, statistics, sys, time
@@ -13,7 +13,7 @@ os.environ["RAYON_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 TEXTS = ["prose", "code", "cjk", "mixed", "random-words", "no-spaces", "digits"]
-ROUNDS = 2
+ROUNDS = int(os.environ.get("ROUNDS", 3))
 
 
 class Timer:
@@ -27,7 +27,7 @@ class Timer:
 
     def __exit__(self, *_):
         cpu, seconds = time.process_time() - self.cpu, time.perf_counter() - self.start
-        print(f"Benchmark{self.name} 1 {seconds * 1e9:.0f} ns/op {self.size / 1e6 / seconds:.2f} MB/s {cpu * 1e9:.0f} cpu-ns/op", flush=True)
+        print(f"Benchmark{self.name}-1 1 {seconds * 1e9:.0f} ns/op {self.size / 1e6 / seconds:.2f} MB/s {cpu * 1e9:.0f} cpu-ns/op", flush=True)
 
 
 def bench(directory, texts, names):
@@ -56,9 +56,9 @@ def read(path):
     """Median of each benchmark: {name: ns}, of processor time where it was measured."""
     times = collections.defaultdict(list)
     for row in pathlib.Path(path).read_text().splitlines():
-        if m := re.match(r"Benchmark(\S+?)(?:-\d+)?\s+\d+\s+([\d.]+) ns/op(.*)", row):
+        if m := re.match(r"Benchmark(\S+)-\d+\s+\d+\s+([\d.]+) ns/op(.*)", row):
             cpu = re.search(r"([\d.]+) cpu-ns/op", m[3])
-            times[m[1]].append(float(cpu[1] if cpu and m[1].startswith("Encode") else m[2]))
+            times[m[1]].append(float(cpu[1] if cpu else m[2]))
             if live := re.search(r"([\d.]+) live-MB", m[3]):
                 times[m[1] + "/live"].append(float(live[1]))
     return {name: statistics.median(values) for name, values in times.items()}
@@ -69,7 +69,7 @@ def compare(ours, theirs):
     names = sorted({n.split("/")[1] for n in theirs if n.startswith("Encode/")})
     size = 2**20  # of a text, or a byte or two less
     for state in "cold", "warm":
-        print(f"\n| {state} | " + " | ".join(TEXTS) + " |\n|---" * 1 + "|---" * len(TEXTS) + "|")
+        print(f"\n| {state} | " + " | ".join(TEXTS) + " |\n|---" + "|---" * len(TEXTS) + "|")
         for name in names:
             cells = []
             for text in TEXTS:

@@ -531,8 +531,10 @@ LG_LAUNCHER(lg_cuda_group_counts) {
 }
 
 // i[0] and i[1] as on the CPU; i[2]: the type in which the products of weights in F32 are computed.
+// Quantized weights come here for few pairs forward only (internal/tensor/cuda.go).
 LG_LAUNCHER(lg_cuda_experts) {
 	const ggml_tensor *x = dst->src[0], *w = dst->src[1];
+	if (!is_float(w->type)) return lg_cuda_experts_quantized(s, dst, (int)p->i[0]);
 	const bool backward = p->i[1] != 0;
 	const int64_t pairs = dst->ne[1];
 	product q = {};

@@ -69,6 +69,7 @@ LG_LAUNCHER(lg_cuda_add_dot);
 LG_LAUNCHER(lg_cuda_clip);
 LG_LAUNCHER(lg_cuda_matvec);
 LG_LAUNCHER(lg_cuda_convert);
+LG_LAUNCHER(lg_cuda_rows);
 LG_LAUNCHER(lg_cuda_topk);
 LG_LAUNCHER(lg_cuda_route);
 LG_LAUNCHER(lg_cuda_route_weights);
@@ -90,6 +91,12 @@ LG_SCRATCH_SIZE(lg_cuda_layer_norm_back_w_scratch);
 LG_SCRATCH_SIZE(lg_cuda_attention_scratch);
 LG_SCRATCH_SIZE(lg_cuda_attention_back_scratch);
 LG_SCRATCH_SIZE(lg_cuda_sum_scratch); // of square_sum and add_dot
+
+// Of the launchers above, for quantized weights (quants.cu, quants_few.cu).
+void lg_cuda_dequantize(cudaStream_t s, const ggml_tensor *dst);
+void lg_cuda_matvec_quantized(cudaStream_t s, const ggml_tensor *dst);
+void lg_cuda_experts_quantized(cudaStream_t s, const ggml_tensor *dst, int per);
+static inline bool is_float(int type) { return type == GGML_TYPE_F32 || type == GGML_TYPE_F16 || type == GGML_TYPE_BF16; }
 
 // The product needs the library's handle: dst (n, m) = op(src0)·op(src1)ᵀ, operands of one type (F32, BF16, F16), sums in float32.
 // An error's name, or NULL.

@@ -107,13 +107,14 @@ static void matvec_rows(cudaStream_t s, const ggml_tensor *dst) {
 	}
 }
 
-// src: x (n, k) F32 with n of few rows, w (m, k) in F32, F16 or BF16.
+// src: x (n, k) F32 with n of few rows, w (m, k) of any stored type.
 LG_LAUNCHER(lg_cuda_matvec) {
 	(void)p;
 	switch (dst->src[1]->type) {
 	case GGML_TYPE_BF16: return matvec_rows<__nv_bfloat16>(s, dst);
 	case GGML_TYPE_F16: return matvec_rows<__half>(s, dst);
-	default: return matvec_rows<float>(s, dst);
+	case GGML_TYPE_F32: return matvec_rows<float>(s, dst);
+	default: return lg_cuda_matvec_quantized(s, dst);
 	}
 }
 
@@ -140,12 +141,13 @@ static void convert_from(cudaStream_t s, const ggml_tensor *dst) {
 	default: return convert_to<From, float>(s, dst);
 	}
 }
-// dst = src0 in dst's type, rounded to nearest even; F32, F16 and BF16.
+// dst = src0, of any stored type, in dst's type, rounded to nearest even; F32, F16 and BF16.
 LG_LAUNCHER(lg_cuda_convert) {
 	(void)p;
 	switch (dst->src[0]->type) {
 	case GGML_TYPE_BF16: return convert_from<__nv_bfloat16>(s, dst);
 	case GGML_TYPE_F16: return convert_from<__half>(s, dst);
-	default: return convert_from<float>(s, dst);
+	case GGML_TYPE_F32: return convert_from<float>(s, dst);
+	default: return lg_cuda_dequantize(s, dst);
 	}
 }

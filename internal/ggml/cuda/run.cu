@@ -113,6 +113,7 @@ static const struct {
 	{LG_GLU_BACK, lg_cuda_glu_back, nullptr},
 	{LG_SOFTMAX_BACK, lg_cuda_softmax_back, nullptr},
 	{LG_CONVERT, lg_cuda_convert, nullptr},
+	{LG_ROWS, lg_cuda_rows, nullptr},
 };
 
 static lg_launcher launcher(int kernel) {

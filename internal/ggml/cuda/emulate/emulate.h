@@ -172,6 +172,12 @@ static inline unsigned __brev(unsigned x) {
 	for (int i = 0; i < 32; i++) r |= (x >> i & 1) << (31 - i);
 	return r;
 }
+static inline unsigned __byte_perm(unsigned x, unsigned y, unsigned s) {
+	const uint64_t both = x | (uint64_t)y << 32;
+	unsigned r = 0;
+	for (int i = 0; i < 4; i++) r |= (unsigned)(both >> 8 * (s >> 4 * i & 7) & 255) << 8 * i;
+	return r;
+}
 template <class T> T __ldg(const T *p) { return *p; }
 template <class T> T __ldcs(const T *p) { return *p; }
 template <class T> void __stcs(T *p, T x) { *p = x; }

@@ -82,6 +82,7 @@ static inline float __bfloat162float(__nv_bfloat16 x) { return x; }
 static inline __half __float2half(float x) { return x; }
 static inline __half __float2half_rn(float x) { return x; }
 static inline float __half2float(__half x) { return x; }
+static inline __half __ushort_as_half(unsigned short x) { return lg_bits<__half>(x); }
 static inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y) { return {x, y}; }
 static inline __nv_bfloat162 __float22bfloat162_rn(float2 v) { return {v.x, v.y}; }
 static inline float2 __bfloat1622float2(__nv_bfloat162 v) { return {v.x, v.y}; }

@@ -10,6 +10,24 @@
 void attention(ggml_tensor *dst, int ith, int nth, void *params);
 void attention_back(ggml_tensor *dst, int ith, int nth, void *params);
 
+// What our CPU kernels ask GGML for, which is not here: the one quantized type that caches have.
+static void q8_0_floats(const void *x, float *y, int64_t k) {
+	for (int64_t i = 0; i < k; i++) {
+		const char *block = (const char *)x + i / 32 * 34;
+		uint16_t d;
+		memcpy(&d, block, 2);
+		y[i] = lg_f16_to_f32(d) * (float)(signed char)block[2 + i % 32];
+	}
+}
+extern "C" const ggml_type_traits *ggml_get_type_traits(ggml_type type) {
+	static const ggml_type_traits q8_0 = {"q8_0", 32, 0, 34, true, q8_0_floats, nullptr};
+	if (type != GGML_TYPE_Q8_0) {
+		fprintf(stderr, "type %d is asked for\n", (int)type);
+		abort();
+	}
+	return &q8_0;
+}
+
 static uint64_t state = 1;
 static float uniform() { // in (-1, 1)
 	state = state * 6364136223846793005ull + 1442695040888963407ull;

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package safetensors
+package mmap
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"os"
 )
 
-// mapFile reads the size bytes of f into memory where there is no mmap.
-func mapFile(f *os.File, size int) (mapped []byte, release func([]byte) error, err error) {
+// Map reads the size bytes of f into memory where there is no mmap.
+func Map(f *os.File, size int) (mapped []byte, release func([]byte) error, err error) {
 	mapped = make([]byte, size)
 	if _, err := io.ReadFull(io.NewSectionReader(f, 0, int64(size)), mapped); err != nil {
 		return nil, nil, fmt.Errorf("read %d bytes: %w", size, err)

@@ -1,6 +1,6 @@
 //go:build unix
 
-package safetensors
+package mmap
 
 import (
 	"fmt"
@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapFile maps the size bytes of f read-only. size is at least 8, since an empty
+// Map maps the size bytes of f read-only. size is not 0: an empty
 // mapping is an error on every Unix.
-func mapFile(f *os.File, size int) (mapped []byte, release func([]byte) error, err error) {
+func Map(f *os.File, size int) (mapped []byte, release func([]byte) error, err error) {
 	mapped, err = unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		return nil, nil, fmt.Errorf("map %d bytes: %w", size, err)
