@@ -27,6 +27,7 @@ const (
 
 	basePathKey = "litgpt.base.path"
 	baseHashKey = "litgpt.base.sha256"
+	baseTypeKey = "litgpt.base.quantize"
 )
 
 // SaveGGUF writes the adapter of model, whose config.json is config, to a file that llama.cpp takes
@@ -39,7 +40,7 @@ func SaveGGUF(path string, model any, config []byte, cfg Config, base Base) erro
 	}
 	meta := []gguf.KV{{Key: "general.architecture", Value: places.Arch}, {Key: "general.type", Value: "adapter"}, {Key: "adapter.type", Value: "lora"},
 		{Key: "adapter.lora.alpha", Value: float32(cfg.Alpha)}, {Key: "general.file_type", Value: uint32(0)}}
-	for _, kv := range []gguf.KV{{Key: basePathKey, Value: base.Path}, {Key: baseHashKey, Value: base.Hash}} {
+	for _, kv := range []gguf.KV{{Key: basePathKey, Value: base.Path}, {Key: baseHashKey, Value: base.Hash}, {Key: baseTypeKey, Value: base.Quantize}} {
 		if kv.Value != "" {
 			meta = append(meta, kv)
 		}
@@ -154,13 +155,12 @@ func LoadGGUF(dev *tensor.Device, model any, config []byte, path string) (Config
 
 // GGUFBase says which checkpoint the adapter in a GGUF file corrects, as far as SaveGGUF wrote it there.
 func GGUFBase(f *gguf.File) (base Base, err error) {
-	if f.Has(basePathKey) {
-		if base.Path, err = f.Text(basePathKey); err != nil {
-			return base, err
+	for key, v := range map[string]*string{basePathKey: &base.Path, baseHashKey: &base.Hash, baseTypeKey: &base.Quantize} {
+		if f.Has(key) {
+			if *v, err = f.Text(key); err != nil {
+				return base, err
+			}
 		}
-	}
-	if f.Has(baseHashKey) {
-		base.Hash, err = f.Text(baseHashKey)
 	}
 	return base, err
 }

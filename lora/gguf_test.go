@@ -113,7 +113,7 @@ func TestGGUFAdapter(t *testing.T) {
 			config, m, src := fixture(t, dev, tt.fixture)
 			randomAdapter(t, dev, m, tt.cfg)
 			path := filepath.Join(t.TempDir(), "adapter.gguf")
-			base := Base{Path: "some/base", Hash: "abc"}
+			base := Base{Path: "some/base", Hash: "abc", Quantize: "bnb.nf4"}
 			if err := SaveGGUF(path, m, config, tt.cfg, base); err != nil {
 				t.Fatal(err)
 			}

@@ -229,6 +229,9 @@ func (c Config) check() error {
 	return nil
 }
 
+// IsWeight reports whether a weight of a model, or the layer that has it, is an adapter's, by its name.
+func IsWeight(name string) bool { return isAdapter(name) }
+
 func isAdapter(name string) bool {
 	return strings.HasSuffix(name, ".lora_A") || strings.HasSuffix(name, ".lora_B") ||
 		strings.HasSuffix(name, ".lora_A.weight") || strings.HasSuffix(name, ".lora_B.weight")

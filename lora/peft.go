@@ -32,6 +32,10 @@ const prefix = "base_model.model."
 type Base struct {
 	Path string // base_model_name_or_path
 	Hash string // of its config.json and weights, ours; empty in adapters of other programs
+
+	// Quantize is the type that the base's layers were quantized to while it was loaded for training, as
+	// the setting of that name has it; "" for none.
+	Quantize string
 }
 
 // peftConfig is adapter_config.json: what PEFT writes, and the hash of the base.
@@ -40,6 +44,7 @@ type peftConfig struct {
 	TaskType      string             `json:"task_type"`
 	BaseModel     string             `json:"base_model_name_or_path"`
 	BaseHash      string             `json:"litgpt_base_sha256,omitempty"`
+	BaseQuantize  string             `json:"litgpt_base_quantize,omitempty"`
 	Rank          int                `json:"r"`
 	Alpha         float64            `json:"lora_alpha"`
 	Dropout       float64            `json:"lora_dropout"`
@@ -101,7 +106,7 @@ func Save(d *durable.Dir, model any, cfg Config, base Base) error {
 			alphas[t] = a
 		}
 	}
-	c := peftConfig{PEFTType: "LORA", TaskType: "CAUSAL_LM", BaseModel: base.Path, BaseHash: base.Hash, Rank: cfg.Rank, Alpha: cfg.Alpha,
+	c := peftConfig{PEFTType: "LORA", TaskType: "CAUSAL_LM", BaseModel: base.Path, BaseHash: base.Hash, BaseQuantize: base.Quantize, Rank: cfg.Rank, Alpha: cfg.Alpha,
 		Dropout: cfg.Dropout, Targets: cfg.Targets, Parameters: cfg.Parameters, Bias: "none", InferenceMode: true, InitWeights: true,
 		RankPattern: ranks, AlphaPattern: alphas}
 	if c.Targets == nil {
@@ -185,7 +190,7 @@ func ReadConfig(dir string) (Config, Base, error) {
 	if err := cfg.check(); err != nil {
 		return cfg, Base{}, fmt.Errorf("%s: %w", name, err)
 	}
-	return cfg, Base{c.BaseModel, c.BaseHash}, nil
+	return cfg, Base{c.BaseModel, c.BaseHash, c.BaseQuantize}, nil
 }
 
 // Load hangs the adapter of dir on model, which is its base on dev. All that does

@@ -44,7 +44,7 @@ func TestPEFTRoundTrip(t *testing.T) {
 	}
 	names, weights := inject(t, dev, m, cfg)
 	steps(t, newTrainer(t, dev, m, names, weights, false, 1), 3, 1e-2)
-	base := Base{Path: "some/base", Hash: "abc"}
+	base := Base{Path: "some/base", Hash: "abc", Quantize: "Q4_1"}
 	dir := saved(t, m, cfg, base)
 	if !IsAdapter(dir) {
 		t.Error("what was saved is no adapter")

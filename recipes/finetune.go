@@ -121,7 +121,7 @@ func (c FinetuneLoRA) Run(ctx context.Context, out Out) error {
 	}
 	defer l.close()
 	defer s.dev.Close()
-	l.quant = q
+	l.requantize(q)
 	return c.run(ctx, s, l, prec)
 }
 
@@ -157,7 +157,7 @@ func (c FinetuneLoRA) run(ctx context.Context, s *session, l *loaded, prec preci
 		if err := copySidecars(d, l.base); err != nil {
 			return err
 		}
-		return lora.Save(d, l.Model, cfg, lora.Base{Path: base, Hash: hash})
+		return lora.Save(d, l.Model, cfg, lora.Base{Path: base, Hash: hash, Quantize: l.quant.name})
 	}
 	c.Resume = ""
 	s.hyper = &c

@@ -110,7 +110,7 @@ func newTalker(dir, style string, c Inference) (t *talker, err error) {
 	if err != nil {
 		return nil, err
 	}
-	l.quant = q
+	l.requantize(q)
 	t = &talker{loaded: l, cache: c.KVCache}
 	defer func() {
 		if err != nil {

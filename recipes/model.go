@@ -57,6 +57,9 @@ func open(dir string) (*loaded, error) {
 			return nil, err
 		}
 		l.lora = &cfg
+		if l.quant, err = parseQuantization(base.Quantize); err != nil { // the base as it was trained on
+			return nil, fmt.Errorf("%s: %w", filepath.Join(dir, lora.ConfigFile), err)
+		}
 		if l.base, err = findBase(dir, base); err != nil {
 			return nil, err
 		}

@@ -31,6 +31,9 @@ func parseQuantization(name string) (quantization, error) {
 	if name == "" {
 		return quantization{}, nil
 	}
+	if name == "none" {
+		return quantization{name: name}, nil
+	}
 	if d, ok := bitsandbytes[name]; ok {
 		return quantization{name, d}, nil
 	}
@@ -44,6 +47,17 @@ func parseQuantization(name string) (quantization, error) {
 		msg += fmt.Sprintf(" (did you mean %q?)", near)
 	}
 	return quantization{}, usage([]string{msg})
+}
+
+// requantize sets what is asked for; an adapter's base is otherwise quantized as it was in training.
+func (l *loaded) requantize(asked quantization) {
+	switch asked.name {
+	case "":
+	case "none":
+		l.quant = quantization{}
+	default:
+		l.quant = asked
+	}
 }
 
 // types says what the weights of m become: those of linear layers and of experts, where whole rows are made

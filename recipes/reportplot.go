@@ -46,6 +46,9 @@ func (r *reportCard) plot() ([]byte, error) {
 		return nil, err
 	}
 	hidden.X.Min, hidden.X.Max = weights.X.Min, weights.X.Max
+	for _, p := range []*plot.Plot{weights, hidden} {
+		p.Y.Max *= 1.05 // marks at the edge would be cut
+	}
 
 	const width, height = 9 * vg.Inch, 8 * vg.Inch
 	canvas := vgsvg.New(width, height)

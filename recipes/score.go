@@ -78,7 +78,7 @@ func (c Score) Run(ctx context.Context, stdout io.Writer, log *slog.Logger) erro
 		return err
 	}
 	defer l.close()
-	l.quant = q
+	l.requantize(q)
 	length := l.Dims().Context
 	if c.MaxSeqLength > 0 {
 		if c.MaxSeqLength > length {

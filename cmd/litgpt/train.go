@@ -77,6 +77,6 @@ func newFinetuneFull(env *env) *cobra.Command {
 
 func newMergeLoRA(env *env) *cobra.Command {
 	cfg := recipes.NewMergeLoRA()
-	return settings.Command("merge_lora", "add an adapter to its base model", "Merge a LoRA adapter into its base and write a complete Hugging Face checkpoint.", &cfg,
-		func(ctx context.Context) error { return cfg.Run(ctx, env.log) })
+	return settings.Command("merge_lora", "add an adapter to its base model", "Merge a LoRA adapter into its base and write a complete Hugging Face checkpoint, or a GGUF file.", &cfg,
+		func(ctx context.Context) error { return cfg.Run(ctx, env.out()) })
 }
