@@ -81,7 +81,6 @@ func TestProgramErrors(t *testing.T) {
 		{"keys and values of two types", "keys are F32, values F16", func(b *bench) *Tensor {
 			return b.in(2, 1, 4).Attention(b.w(F32, 2, 1, 4), b.w(F16, 2, 1, 4), b.spans([]int32{0, 1, 0, 2}), Attn{Scale: 1, Sequences: 1})
 		}},
-		{"integers in a product", `"w" is I32, [F32 F16 BF16 Q4_0 `, late(I32, func(b *bench, w *Tensor) *Tensor { return b.in(2, 3).MatMulT(w.Reshape(1, 3)) })},
 		{"a sum in BF16", `"late.weight" is BF16`, late(BF16, func(b *bench, w *Tensor) *Tensor {
 			return b.in(2, 3).Accumulate(w, b.g.Floats(1).SetFloats([]float32{1}))
 		})},
