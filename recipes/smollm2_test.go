@@ -11,6 +11,7 @@ import (
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
 	"github.com/litgpt-go/litgpt/internal/data"
 	"github.com/litgpt-go/litgpt/internal/generate"
+	"github.com/litgpt-go/litgpt/internal/ggufmap"
 	"github.com/litgpt-go/litgpt/internal/nn"
 	"github.com/litgpt-go/litgpt/internal/optim"
 	"github.com/litgpt-go/litgpt/internal/safetensors"
@@ -26,7 +27,8 @@ import (
 // SmolLM2-135M-Instruct in float32 (https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct;
 // the reference is of the weights in 4 bits, dequantized). The checkpoint is too
 // large for the repository: LITGPT_SMOLLM2 names its directory, and
-// LITGPT_SMOLLM2_ADAPTER that of the PEFT adapter that the ten LoRA steps start from.
+// LITGPT_SMOLLM2_ADAPTER that of the PEFT adapter that the ten LoRA steps start from;
+// LITGPT_SMOLLM2_GGUF names the file of the weights in 4 bits, SmolLM2-135M-Instruct.Q4_1.gguf.
 
 type smolReference struct {
 	Greedy []struct {
@@ -59,13 +61,7 @@ func smollm2(t *testing.T) (ref smolReference, dir string, dev *tensor.Device, m
 	if dir == "" {
 		t.Skip("LITGPT_SMOLLM2 does not name the directory of SmolLM2-135M-Instruct in float32")
 	}
-	raw, err := os.ReadFile("testdata/smollm2.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(raw, &ref); err != nil {
-		t.Fatal(err)
-	}
+	ref = readSmolLM2(t)
 	config, err := checkpoint.ReadConfig(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -91,6 +87,18 @@ func smollm2(t *testing.T) (ref smolReference, dir string, dev *tensor.Device, m
 		t.Fatal(err)
 	}
 	return ref, dir, dev, m
+}
+
+func readSmolLM2(t *testing.T) (ref smolReference) {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/smollm2.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(raw, &ref); err != nil {
+		t.Fatal(err)
+	}
+	return ref
 }
 
 func smolTokenizer(t *testing.T, dir string) *tokenizer.Tokenizer {
@@ -166,11 +174,55 @@ func TestSmolLM2Perplexity(t *testing.T) {
 }
 
 func TestSmolLM2LoRA(t *testing.T) {
+	ref, _, dev, m := smollm2(t)
+	smolLoRA(t, ref, dev, m)
+}
+
+// TestSmolLM2QLoRA trains on the weights in 4 bits as they are in the file: the losses are PEFT's on what they stand for.
+func TestSmolLM2QLoRA(t *testing.T) {
+	path := os.Getenv("LITGPT_SMOLLM2_GGUF")
+	if path == "" {
+		t.Skip("LITGPT_SMOLLM2_GGUF does not name SmolLM2-135M-Instruct.Q4_1.gguf")
+	}
+	src, err := ggufmap.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := models.New(src.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev, err := tensor.Open(cmp.Or(os.Getenv("LITGPT_DEVICE"), "cpu"), tensor.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, p := range nn.Params(m) {
+			p.Free()
+		}
+		dev.Close()
+		src.Close()
+	})
+	if err := checkpoint.Load(dev, m, src, checkpoint.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	types := map[tensor.DType]int{}
+	for _, p := range nn.Params(m) {
+		types[p.DType()]++
+	}
+	if types[tensor.Q4_1] < 200 {
+		t.Errorf("got weights of the types %v, most of them Q4_1 wanted", types)
+	}
+	smolLoRA(t, readSmolLM2(t), dev, m)
+}
+
+// smolLoRA repeats the ten steps from the initial adapter.
+func smolLoRA(t *testing.T, ref smolReference, dev *tensor.Device, m models.Model) {
+	t.Helper()
 	adapter := os.Getenv("LITGPT_SMOLLM2_ADAPTER")
 	if adapter == "" {
 		t.Skip("LITGPT_SMOLLM2_ADAPTER does not name the directory of the initial adapter")
 	}
-	ref, _, dev, m := smollm2(t)
 	want := ref.LoRA
 	if _, err := lora.Load(dev, m, adapter); err != nil {
 		t.Fatal(err)
