@@ -87,6 +87,9 @@ func NewMerger(dev *tensor.Device, model any) (*Merger, error) {
 	return m, nil
 }
 
+// Corrects reports whether an adapter corrects the weight w.
+func (m *Merger) Corrects(w *tensor.Tensor) bool { _, ok := m.of[w]; return ok }
+
 // Values gives the weight w with its correction, if it has one, in float32: of a quantized weight
 // the numbers that it stands for, corrected.
 func (m *Merger) Values(w *tensor.Tensor) (v []float32, err error) {

@@ -74,6 +74,10 @@ type typeLoss struct {
 	bits         float64 // per weight
 	square, norm float64 // sums over n elements: of the differences, and of the values
 	n            int
+
+	// Of the weights that the adapter corrects alone: the differences, and the corrections. Where these are
+	// alike the adapter is lost in rounding, however small the error is.
+	lost, update float64
 }
 
 // measure compares the weights that were written, and those that float types would give, with the
@@ -110,12 +114,19 @@ func (m *merged) measure(ctx context.Context, out Out, to, text string) (*mergeR
 		if err := q.Err(); err != nil {
 			return nil, err
 		}
-		r.types[0].add(exact, got)
+		var base []float32
+		if m.merger.Corrects(p) {
+			base = p.Values()
+		}
+		r.types[0].add(exact, got, base)
 		written += q.DType().Bytes(q.Numel())
 		for i, d := range floats {
 			tensor.ToFloats(d, tensor.FromFloats(d, exact), got)
-			r.types[i+1].add(exact, got)
+			r.types[i+1].add(exact, got, base)
 		}
+	}
+	if x := r.types[0].square; math.IsNaN(x) || math.IsInf(x, 0) {
+		return nil, fmt.Errorf("some weights are not finite in %s; set --precision 32-true", matrixTypes(wrote.Model))
 	}
 	for i, d := range floats {
 		r.types[i+1].name, r.types[i+1].bits = d.String(), float64(8*d.Size())
@@ -134,12 +145,22 @@ func (m *merged) measure(ctx context.Context, out Out, to, text string) (*mergeR
 	return r, err
 }
 
-func (t *typeLoss) add(exact, got []float32) {
+// add counts a weight; base is what the adapter corrects, nil for weights that it leaves.
+func (t *typeLoss) add(exact, got, base []float32) {
+	square := 0.0
 	for i, x := range exact {
 		d := float64(got[i]) - float64(x)
-		t.square += d * d
+		square += d * d
 		t.norm += float64(x) * float64(x)
 	}
+	for i, x := range base {
+		d := float64(exact[i]) - float64(x)
+		t.update += d * d
+	}
+	if base != nil {
+		t.lost += square
+	}
+	t.square += square
 	t.n += len(exact)
 }
 
@@ -147,9 +168,10 @@ func (t *typeLoss) add(exact, got []float32) {
 func (r *mergeReport) write(w io.Writer) error {
 	var b strings.Builder
 	t := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "merged weights in\tbits\tmean squared error\trelative error")
+	fmt.Fprintln(t, "merged weights in\tbits\tmean squared error\trelative error\tagainst the adapter's update")
 	for _, x := range r.types {
-		fmt.Fprintf(t, "%s\t%.2f\t%.3e\t%.5f %%\n", x.name, x.bits, x.square/float64(max(1, x.n)), 100*math.Sqrt(x.square/max(x.norm, math.SmallestNonzeroFloat64)))
+		fmt.Fprintf(t, "%s\t%.2f\t%.3e\t%.5f %%\t%.2f %%\n", x.name, x.bits, x.square/float64(max(1, x.n)), 100*math.Sqrt(x.square/max(x.norm, math.SmallestNonzeroFloat64)),
+			100*math.Sqrt(x.lost/max(x.update, math.SmallestNonzeroFloat64)))
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -49,8 +49,8 @@ func TestQLoRA(t *testing.T) {
 
 	// Merged: floats, and quantized anew.
 	r = ok(t, litgpt(t, dir, "merge_lora", "out/final", "--out_dir", "merged", "--text", path("testdata/text.txt"), "--threads", "1"))
-	contains(t, "merge_lora", r.stdout, "BF16, written", "relative error", "perplexity of", "divergence: mean")
-	contains(t, "stderr", r.stderr, "msg=merged adapter=out/final", "type=BF16")
+	contains(t, "merge_lora", r.stdout, "F16, written", "relative error", "against the adapter's update", "perplexity of", "divergence: mean")
+	contains(t, "stderr", r.stderr, "msg=merged adapter=out/final", "type=F16")
 	ok(t, litgpt(t, dir, "generate", "merged", "--prompt", "First Citizen", "--max_new_tokens", "4", "--threads", "1"))
 	r = ok(t, litgpt(t, dir, "merge_lora", "out/final", "--out_type", "Q8_0", "--threads", "1"))
 	contains(t, "merge_lora --out_type", r.stdout, "Q8_0, written")
