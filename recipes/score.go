@@ -213,6 +213,7 @@ func (c Score) writeLogits(dev *tensor.Device, l *loaded, windows [][]int32) (er
 func compileLogits(dev *tensor.Device, l *loaded, T int) (p *tensor.Program, b *nn.Batch, logits *tensor.Tensor, err error) {
 	defer tensor.Catch(&err)
 	g := tensor.NewGraph()
+	g.Exact = true // what is measured is the weights
 	b = nn.NewBatch(g, 1, T)
 	logits = l.Logits(l.Forward(b))
 	p, err = g.Compile(dev, logits)

@@ -383,9 +383,9 @@ static void many(const uint8_t *w, const float *x, int n, int j0, int m, int k, 
 template <class F>
 static block_kernels kernels_of() {
 	if constexpr (F::is_signed)
-		return {floats<F>, few<F>, nullptr, 12};
+		return {floats<F>, few<F>, nullptr, few_at_most};
 	else
-		return {floats<F>, few<F>, many<F>, F::block == 32 ? 4 : 8};
+		return {floats<F>, few<F>, many<F>, F::block == 32 ? 4 : F::halves == 2 ? 16 : 8};
 }
 
 #else

@@ -218,8 +218,9 @@ struct block_kernels {
 	void (*few)(const uint8_t *w, const float *x, int n, int k, float *const *y, int64_t from, int64_t to);
 	// many computes columns [j0, j0+m) of c (n, ldc), products of n rows of activations with as many rows of weights.
 	void (*many)(const uint8_t *w, const float *x, int n, int j0, int m, int k, float *c, int64_t ldc);
-	int most; // rows for which few is faster than packing the weights, 16 at most (BenchmarkQuantizedRows)
+	int most; // rows for which few is faster than packing the weights, few_at_most or less (BenchmarkQuantizedRows)
 };
+enum { few_at_most = 24 };
 // block_kernels_of gives them for a type, null for those that GGML's own functions read.
 const block_kernels *block_kernels_of(int type);
 

@@ -154,7 +154,7 @@ static void rounded_experts(const block_kernels *b, T *dst, const T *x, const ui
 		float *in = scratch(2, (size_t)kPairs * ld);
 		for (int j = 0; j < rows; j++) round_row(f32(x) + of[from + j] / per * k, (int)k, in + j * ld);
 		if (n <= b->most) {
-			float *y[kFewPairs];
+			float *y[few_at_most];
 			for (int j = 0; j < n; j++) y[j] = out(dst) + of[j] * m;
 			return b->few(w, in, n, (int)k, y, r.from, r.to);
 		}

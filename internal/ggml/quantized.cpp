@@ -5,7 +5,7 @@
 #include "kernels.h"
 #include "operands.h"
 
-static const int kFew = 16, kFewOfGGML = 6;
+static const int kFewOfGGML = 6;
 
 int lg_few_rows(int type) {
 	const block_kernels *b = block_kernels_of(type);
@@ -26,7 +26,7 @@ void matvec_quantized(T *dst, int ith, int nth, void *) {
 	const uint8_t *base = (const uint8_t *)w->data;
 	const block_kernels *b = block_kernels_of(w->type);
 	if (b && b->few) {
-		float *rounded = scratch(0, rounded_row(k) * n), *y[kFew];
+		float *rounded = scratch(0, rounded_row(k) * n), *y[few_at_most];
 		for (int64_t i = 0; i < n; i++) {
 			round_row(f32(x) + i * k, (int)k, rounded + i * rounded_row(k));
 			y[i] = out(dst) + i * m;

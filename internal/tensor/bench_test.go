@@ -164,6 +164,24 @@ func BenchmarkMatMulRows(b *testing.B) {
 	}
 }
 
+// BenchmarkQuantizedRows shows that no number of rows falls behind those beside it, with activations as they are and
+// rounded; it decides up to how many rows weights are not packed (blocks.cpp).
+func BenchmarkQuantizedRows(b *testing.B) {
+	const out, in = 1536, 768
+	for _, d := range []DType{Q4_0, Q4_1, Q5_0, Q8_0, Q2_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4} {
+		for _, exact := range []bool{false, true} {
+			for _, n := range []int{1, 2, 4, 8, 16, 64, 512} {
+				b.Run(fmt.Sprintf("%v/exact=%v/n=%d", d, exact, n), func(b *testing.B) {
+					measure(b, cost{2 * float64(n*out*in), float64(d.Bytes(out * in))}, func(g *Graph, dev *Device) []*Tensor {
+						g.Exact = exact
+						return []*Tensor{randomInput(g, n, in).MatMulT(randomWeight(b, dev, d, out, in))}
+					})
+				})
+			}
+		}
+	}
+}
+
 // causal are the spans of sequences of n tokens each.
 func causal(g *Graph, sequences, n int) *Tensor {
 	v := make([]int32, 0, 2*sequences*n)

@@ -83,7 +83,7 @@ func TestQuantizedProducts(t *testing.T) {
 			t.Fatal(err)
 		}
 		own := dtypes[d].ggml.Rounds() || dtypes[d].ggml.FewRows() > smallProduct // rounded as the oracle does
-		for _, n := range []int{1, 2, 3, 6, 7, 8, 9, 13, 70} {
+		for _, n := range []int{1, 2, 3, 4, 5, 7, 9, 13, 24, 25, 70} {
 			xs, dys := make([]float32, n*in), make([]float32, n*out)
 			for i := range xs {
 				xs[i] = float32(r.NormFloat64())

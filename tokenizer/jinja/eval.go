@@ -55,8 +55,7 @@ const (
 type evaluator struct {
 	out, main *strings.Builder // where output goes; that of the template
 	scope     *scope
-	top       *scope // the template's
-	blocks    map[string]blockNode
+	top       *scope            // the template's
 	filters   map[string]filter // fields: the tables refer to functions that refer to them
 	tests     map[string]test
 	line      int // of the statement that runs

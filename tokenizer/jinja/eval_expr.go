@@ -305,6 +305,7 @@ func (e *evaluator) filter(f *filterExpr, v any) (any, error) {
 func (e *evaluator) apply(name string, v any, args callArgs) (any, error) {
 	filter, ok := e.filters[name]
 	if !ok {
+		//lint:ignore ST1005 Python's words
 		return nil, fmt.Errorf("TemplateRuntimeError: No filter named '%s' found.", name)
 	}
 	if err := filter.takes.check(name, args); err != nil {

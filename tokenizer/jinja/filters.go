@@ -324,6 +324,7 @@ func filterItems(_ *evaluator, v any, _ callArgs) (any, error) {
 	case *Dict:
 		return &generator{kind: "generator object do_items", items: x.items()}, nil
 	}
+	//lint:ignore ST1005 Python's words
 	return &generator{kind: "generator object do_items", err: errors.New("TypeError: Can only get item pairs from a mapping.")}, nil
 }
 

@@ -48,6 +48,7 @@ func parseSpec(s string) (f formatSpec, err error) {
 	}
 	for s != "" && (s[0] == ',' || s[0] == '_') {
 		if f.grouping != "" {
+			//lint:ignore ST1005 Python's words
 			return f, errors.New("ValueError: Cannot specify both ',' and '_'.")
 		}
 		f.grouping, s = s[:1], s[1:]
@@ -233,10 +234,12 @@ func (e *evaluator) formatInt(i int64, s formatSpec) (string, error) {
 	group := 3
 	if b.base != 10 {
 		if group = 4; s.grouping == "," {
+			//lint:ignore ST1005 Python's words
 			return "", fmt.Errorf("ValueError: Cannot specify ',' with '%c'.", verb)
 		}
 	}
 	if verb == 'n' && s.grouping != "" {
+		//lint:ignore ST1005 Python's words
 		return "", fmt.Errorf("ValueError: Cannot specify '%s' with 'n'.", s.grouping)
 	}
 	text := absText(i, b.base)

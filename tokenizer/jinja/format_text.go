@@ -112,6 +112,7 @@ func (f *formatting) field(field string, depth int) (string, error) {
 	text, err := f.e.format(v, spec)
 	if err == nil && f.last != nil {
 		if marked && spec != "" {
+			//lint:ignore ST1005 Python's words
 			return "", errors.New("ValueError: Unsupported format specification for Markup.")
 		}
 		if marked {

@@ -134,6 +134,7 @@ func makeRange(e *evaluator, a callArgs) (any, error) {
 	if (r.step > 0) == (r.stop > r.start) && r.stop != r.start {
 		count := (distance-1)/step + 1
 		if count > maxRange {
+			//lint:ignore ST1005 Python's words
 			return nil, fmt.Errorf("OverflowError: Range too big. The sandbox blocks ranges larger than MAX_RANGE (%d).", maxRange)
 		}
 		r.n = int64(count)

@@ -22,6 +22,7 @@ func (e *evaluator) test(name string, v any, args callArgs) (bool, error) {
 	}
 	t, ok := e.tests[name]
 	if !ok {
+		//lint:ignore ST1005 Python's words
 		return false, fmt.Errorf("TemplateRuntimeError: No test named '%s' found.", name)
 	}
 	if len(args.names) == 1 && len(args.pos) == 0 && t.args == 1 && args.names[0] == t.param {

@@ -60,10 +60,9 @@ func truncatePair(first, second *lib.Encoding, params *lib.TruncationParams, add
 
 // longestFirst returns the lengths that two texts of n1 and n2 tokens keep.
 func longestFirst(n1, n2, limit int) (keep1, keep2 int) {
-	short, long := min(n1, n2), max(n1, n2)
-	if short > limit {
-		long = short
-	} else {
+	short := min(n1, n2)
+	long := short
+	if short <= limit {
 		long = max(short, limit-short)
 	}
 	if short+long > limit {
