@@ -38,9 +38,17 @@ void matvec_quantized(T *dst, int ith, int nth, void *) {
 	const ggml_from_float_t round = ggml_get_type_traits_cpu(t->vec_dot_type)->from_float;
 	const int64_t ld = block_bytes(t->vec_dot_type, k);
 	char *rounded = (char *)scratch(0, (ld * n + 3) / 4);
-	for (int64_t i = 0; i < n; i++) round(f32(x) + i * k, rounded + i * ld, k);
+	float bad[few_at_most]; // NaN where an activation is not finite, which GGML's rounding may lose; else 0
+	for (int64_t i = 0; i < n; i++) {
+		round(f32(x) + i * k, rounded + i * ld, k);
+		bad[i] = 0;
+		for (int64_t j = 0; j < k; j++) bad[i] += f32(x)[i * k + j] * 0;
+	}
 	for (int64_t j = r.from; j < r.to; j++)
-		for (int64_t i = 0; i < n; i++) t->vec_dot((int)k, out(dst) + i * m + j, 0, base + j * row, 0, rounded + i * ld, 0, 1);
+		for (int64_t i = 0; i < n; i++) {
+			t->vec_dot((int)k, out(dst) + i * m + j, 0, base + j * row, 0, rounded + i * ld, 0, 1);
+			out(dst)[i * m + j] += bad[i];
+		}
 }
 
 // dst (n, 3k/8): the rows of src0 (n, k) rounded, as round_row says.

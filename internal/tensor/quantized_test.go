@@ -245,7 +245,7 @@ func TestQuantizedUnpacking(t *testing.T) {
 // TestQuantizedNotFinite: an activation that is not a number shows in the product, however many rows there are.
 func TestQuantizedNotFinite(t *testing.T) {
 	dev := open(t, 1)
-	for _, d := range []DType{Q4_0, Q8_0, Q4_K, Q6_K} {
+	for _, d := range []DType{Q4_0, Q8_0, Q2_K, Q4_K, Q6_K} {
 		w, _ := quantizedWeight(t, dev, d, rand.New(rand.NewPCG(4, 4)), 16, 256)
 		for _, n := range []int{1, 20} {
 			for _, bad := range []float64{math.NaN(), math.Inf(1)} {
