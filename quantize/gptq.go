@@ -19,8 +19,9 @@ import (
 // The types' blocks have common scales. A block's are found by the type's own quantizer when its first column
 // comes up, of what the weights are by then.
 
-// damping is what is added to the diagonal of H, as a part of its mean.
-const damping = 0.01
+// damping is what is added to the diagonal of H, as a part of its mean. The paper has 0.01 for 256,000 tokens; texts here are
+// shorter. Of SmolLM2's layers after 8,000 and 20,000 tokens, 0.1 leaves the least error on another text, or about so.
+const damping = 0.1
 
 // together is how many rows one goroutine quantizes at a time.
 const together = 64
