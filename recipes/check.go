@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
+	"github.com/litgpt-go/litgpt/internal/gguf"
+	"github.com/litgpt-go/litgpt/internal/ggufmap"
 	"github.com/litgpt-go/litgpt/internal/litgpt"
 	"github.com/litgpt-go/litgpt/internal/pth"
 	"github.com/litgpt-go/litgpt/internal/safetensors"
@@ -22,7 +24,7 @@ import (
 
 // Check finds what does not fit together in a checkpoint: "litgpt check".
 type Check struct {
-	CheckpointDir string `yaml:"checkpoint_dir" arg:"0" help:"model or adapter directory"`
+	CheckpointDir string `yaml:"checkpoint_dir" arg:"0" help:"model or adapter: a directory, or FILE.gguf"`
 	JSON          bool   `yaml:"json" help:"print one JSON object instead of text"`
 }
 
@@ -62,6 +64,9 @@ type checker struct {
 	tok        *tokenizer.Tokenizer
 	added      map[string]rawAdded // of tokenizer.json, by content
 	rows       int                 // of the embedding; 0 not known
+	at         places              // what findings call the parts
+	gguf       *gguf.File          // the base, where it is one
+	adapter    string              // an adapter that is a GGUF file
 
 	findings []finding
 }
@@ -96,7 +101,7 @@ func (c Check) Run(ctx context.Context, stdout io.Writer) error {
 
 // checks are all there are, in the order of their report.
 var checks = []func(*checker){
-	(*checker).checkConfig, (*checker).checkWeights, (*checker).checkAdapter, (*checker).checkTokenizer, (*checker).checkAddedTokens, (*checker).checkOtherVocabulary,
+	(*checker).checkConfig, (*checker).checkWeights, (*checker).checkAdapter, (*checker).checkTokenizer, (*checker).checkGGUF, (*checker).checkAddedTokens, (*checker).checkOtherVocabulary,
 	(*checker).checkSpecialTokens, (*checker).checkTokenIDs, (*checker).checkEOS, (*checker).checkBOS, (*checker).checkLengths, (*checker).checkGeneration,
 	(*checker).checkTemplate, (*checker).checkStyle,
 }
@@ -106,11 +111,13 @@ func newChecker(dir string) (*checker, error) {
 	dir = findDir(dir)
 	if info, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("checkpoint directory: %w", err)
-	} else if !info.IsDir() {
-		return nil, fmt.Errorf("%s: is a file; want a checkpoint directory", dir)
+	} else if !info.IsDir() && !ggufmap.Is(dir) {
+		return nil, fmt.Errorf("%s: is a file, and no GGUF file; want that, or a checkpoint directory", dir)
 	}
 	c := &checker{l: &loaded{dir: dir, base: dir}}
-	if lora.IsAdapter(dir) {
+	if adapterFile(dir) {
+		c.openAdapterFile(dir)
+	} else if lora.IsAdapter(dir) {
 		cfg, base, err := lora.ReadConfig(dir)
 		if err == nil {
 			c.l.lora = &cfg
@@ -126,9 +133,12 @@ func newChecker(dir string) (*checker, error) {
 	}
 	if c.l.base != "" {
 		c.readConfig()
+	}
+	if c.l.base != "" && c.gguf == nil {
 		c.generation = c.read(c.l.base, "generation_config.json")
 	}
-	if at := c.l.tokenizerDir(); at != "" {
+	c.findPlaces()
+	if at := c.l.tokenizerDir(); at != "" && ggufFile(at) == "" {
 		c.tokConfig = c.read(at, "tokenizer_config.json")
 		c.tokMap = c.read(at, "special_tokens_map.json")
 	}
@@ -137,6 +147,10 @@ func newChecker(dir string) (*checker, error) {
 
 // readConfig reads what describes the model.
 func (c *checker) readConfig() {
+	if file := ggufFile(c.l.base); file != "" {
+		c.readGGUF(file)
+		return
+	}
 	if formOf(c.l.base) != formLit {
 		c.config = c.read(c.l.base, "config.json")
 		if raw, err := checkpoint.ReadConfig(c.l.base); err == nil {
@@ -179,6 +193,9 @@ func (c *checker) close() {
 	if c.l.src != nil {
 		c.l.src.Close()
 	}
+	if c.gguf != nil {
+		c.gguf.Close()
+	}
 }
 
 // checkConfig declares the model.
@@ -187,14 +204,14 @@ func (c *checker) checkConfig() {
 		return
 	}
 	if c.config == nil {
-		if !exists(filepath.Join(c.l.base, "config.json")) {
+		if c.gguf == nil && !exists(filepath.Join(c.l.base, "config.json")) {
 			c.say(severe, "config", "config.json", "is this the right directory?", "there is none, so that nothing is known of the model")
 		}
 		return
 	}
 	m, err := models.New(c.l.config)
 	if err != nil {
-		c.say(severe, "config", "config.json", "this program cannot compute this model as it was trained; the other files were checked nevertheless",
+		c.say(severe, "config", c.at.config, "this program cannot compute this model as it was trained; the other files were checked nevertheless",
 			"%s", strings.TrimPrefix(err.Error(), "config.json: "))
 		c.config.get("vocab_size", &c.rows)
 		var text object
@@ -289,19 +306,18 @@ func (c *checker) writeJSON(w io.Writer) error {
 func (c *checker) openWeights() bool {
 	var src weights
 	var err error
-	where := "model.safetensors"
 	switch {
+	case c.gguf != nil:
+		return false // readGGUF has said why
 	case formOf(c.l.base) == formLit:
-		where = litgpt.WeightsFile
 		_, src, err = openWeights(c.l.base)
 	case onlyTorch(c.l.base):
-		where = hfWeights[2]
 		src, err = pth.OpenDir(c.l.base)
 	default:
 		src, err = safetensors.OpenDir(c.l.base)
 	}
 	if err != nil {
-		c.sayLines(severe, "weights", where, "download the weights again", err)
+		c.sayLines(severe, "weights", c.at.weights, "download the weights again", err)
 		return false
 	}
 	c.l.src = src

@@ -11,6 +11,9 @@ import (
 // roles are the special tokens that tokenizer_config.json and special_tokens_map.json name.
 var roles = []string{"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"}
 
+// padAdvice is for a token that pads texts and ends them, too.
+const padAdvice = "programs that leave padding out of the loss by its id never train the end of an answer; this one does not go by the id"
+
 // contentOf reads a special token: a string, or an object with its content.
 func contentOf(o object, role string) (string, bool) {
 	var text string
@@ -55,7 +58,7 @@ func (c *checker) checkSpecialTokens() {
 		}
 	}
 	if pad, ok := used["pad_token"]; ok && pad == used["eos_token"] {
-		c.say(suspect, "pad", "tokenizer_config.json", "programs that leave padding out of the loss by its id never train the end of an answer; this one does not go by the id",
+		c.say(suspect, "pad", "tokenizer_config.json", padAdvice,
 			"pad_token is eos_token, %q", pad)
 	}
 }
@@ -94,7 +97,7 @@ func (c *checker) checkTokenIDs() {
 	for _, from := range []struct {
 		where string
 		o     object
-	}{{"config.json", c.config}, {"config.json: text_config", text}, {"generation_config.json", c.generation}} {
+	}{{c.at.config, c.config}, {c.at.config + ": text_config", text}, {"generation_config.json", c.generation}} {
 		for _, key := range []string{"bos_token_id", "eos_token_id", "pad_token_id"} {
 			ids, bad := tokenIDs(from.o, key)
 			if bad != "" {
@@ -124,7 +127,7 @@ func (c *checker) checkTokenIDs() {
 		eos, _ := tokenIDs(from.o, "eos_token_id")
 		if len(pad) == 1 && slices.Contains(eos, pad[0]) && !slices.Equal(pad, padded) {
 			padded = pad
-			c.say(suspect, "pad", from.where, "programs that leave padding out of the loss by its id never train the end of an answer; this one does not go by the id",
+			c.say(suspect, "pad", from.where, padAdvice,
 				"pad_token_id %d is an eos_token_id", pad[0])
 		}
 	}
@@ -151,7 +154,7 @@ func (c *checker) checkEOS() {
 	id, known := c.tok.ID(content)
 	where, stops := "generation_config.json", fromGeneration
 	if stops == nil {
-		where, stops = "config.json", fromConfig
+		where, stops = c.at.config, fromConfig
 	}
 	if ok && known && stops != nil && !slices.Contains(stops, int(id)) {
 		advice := fmt.Sprintf("add %d, which training puts behind answers; transformers' generate would not stop there (this program does)", id)
@@ -161,7 +164,7 @@ func (c *checker) checkEOS() {
 		c.say(suspect, "eos", where, advice, "eos_token_id is %v, without the tokenizer's eos_token %q (%d)", stops, content, id)
 	}
 	if len(c.tok.EOS()) == 0 {
-		c.say(suspect, "eos", "tokenizer_config.json", "name an eos_token", "nothing says which token ends a text: answers go on to --max_new_tokens")
+		c.say(suspect, "eos", c.at.specials, "name an eos_token", "nothing says which token ends a text: answers go on to --max_new_tokens")
 	}
 }
 
@@ -181,7 +184,7 @@ func (c *checker) checkBOS() {
 	eos := c.tok.EOS()
 	sameToken := ok && slices.Contains(eos, bos) // GPT-2's one token for both
 	if adds > 1 && !sameToken {
-		c.say(severe, "bos-twice", "tokenizer.json", "let the post_processor add it once", "the tokenizer begins every text with BOS (%d) %d times", bos, adds)
+		c.say(severe, "bos-twice", c.at.tokenizer, "let the post_processor add it once", "the tokenizer begins every text with BOS (%d) %d times", bos, adds)
 	}
 	for _, flag := range []struct {
 		key   string
@@ -194,7 +197,7 @@ func (c *checker) checkBOS() {
 		}
 	}
 	if ids, _ := tokenIDs(c.config, "bos_token_id"); ok && len(ids) == 1 && ids[0] != int(bos) {
-		c.say(suspect, "bos", "config.json", "the tokenizer's is used", "bos_token_id is %d, and the tokenizer's bos_token is %d", ids[0], bos)
+		c.say(suspect, "bos", c.at.config, "the tokenizer's is used", "bos_token_id is %d, and the tokenizer's bos_token is %d", ids[0], bos)
 	}
 }
 

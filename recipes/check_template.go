@@ -16,20 +16,12 @@ var marker = regexp.MustCompile(`<\|[^<>|\s]{1,60}\|>|<｜[^<>\s]{1,60}｜>|<(?:
 // probeAnswer is a text that no template contains.
 const probeAnswer = "Seventeen zebras."
 
-// templateFile is where the chat template is.
-func (c *checker) templateFile() string {
-	if exists(filepath.Join(c.l.tokenizerDir(), "chat_template.jinja")) {
-		return "chat_template.jinja"
-	}
-	return "tokenizer_config.json"
-}
-
 // checkTemplate renders conversations and looks at what the tokenizer makes of them.
 func (c *checker) checkTemplate() {
 	if c.tok == nil || c.tok.ChatTemplate() == "" {
 		return
 	}
-	where := c.templateFile()
+	where := c.at.template
 	user := tokenizer.Message{Role: "user", Content: "How many?"}
 	system := tokenizer.Message{Role: "system", Content: "Count."}
 	answer := tokenizer.Message{Role: "assistant", Content: probeAnswer}
@@ -130,10 +122,10 @@ func (c *checker) checkMarkers(where string, texts []string, end string) {
 			switch {
 			case n == 1:
 			case m == last:
-				c.say(severe, "template-token", where, "add it to added_tokens of tokenizer.json, if the model was trained with it",
+				c.say(severe, "template-token", where, c.at.addToken+", if the model was trained with it",
 					"answers end with %q, which is no token: it encodes into %d ids, and nothing would stop at it", m, n)
 			default:
-				c.say(suspect, "template-token", where, "add it to added_tokens of tokenizer.json, if the model was trained with it as one",
+				c.say(suspect, "template-token", where, c.at.addToken+", if the model was trained with it as one",
 					"it writes %q, which is no token: it encodes into %d ids", m, n)
 			}
 		}
@@ -151,7 +143,7 @@ func (c *checker) checkMarkers(where string, texts []string, end string) {
 		c.say(remark, "end-of-turn", where, "", "answers end with the text %.20q, not with a token", end)
 		return
 	}
-	c.say(suspect, "end-of-turn", where, fmt.Sprintf("put %d into eos_token_id of generation_config.json, or answers go on with the next turn", ids[0]),
+	c.say(suspect, "end-of-turn", where, fmt.Sprintf("put %d into %s, or answers go on with the next turn", ids[0], c.at.ends),
 		"answers end with %q (id %d), which is none of the ids that end a text: %v", token, ids[0], c.tok.EOS())
 }
 
@@ -168,7 +160,7 @@ func (c *checker) checkStyle() {
 	if d := choice.differs; d != nil {
 		severity, where := suspect, tokenizer.StyleFile
 		if filepath.Base(choice.why) != where {
-			severity, where = remark, c.templateFile() // LitGPT's rule is not what this checkpoint says of itself
+			severity, where = remark, c.at.template // LitGPT's rule is not what this checkpoint says of itself
 		}
 		c.say(severity, "prompt-style", where, fmt.Sprintf("%s is used; --prompt_style chooses another", choice.style.Name()),
 			"%s would write prompts differently from %s: at byte %d %q, not %q", choice.other, choice.style.Name(), d.At, d.Other, d.Got)

@@ -383,7 +383,7 @@ func TestCheckText(t *testing.T) {
 	if err := (Check{CheckpointDir: filepath.Join(d.dir, "none")}).Run(t.Context(), &out); err == nil || !strings.Contains(err.Error(), "checkpoint directory") {
 		t.Errorf("no directory: got %v", err)
 	}
-	if err := (Check{CheckpointDir: filepath.Join(d.dir, "config.json")}).Run(t.Context(), &out); err == nil || !strings.Contains(err.Error(), "is a file") {
+	if err := (Check{CheckpointDir: filepath.Join(d.dir, "config.json")}).Run(t.Context(), &out); err == nil || !strings.Contains(err.Error(), "is a file, and no GGUF file") {
 		t.Errorf("a file: got %v", err)
 	}
 }

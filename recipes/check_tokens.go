@@ -32,26 +32,27 @@ func (c *checker) checkTokenizer() {
 	if dir == "" {
 		return
 	}
-	found := false
-	for _, pattern := range []string{"tokenizer.json", "tokenizer.model", "*.tiktoken", "*.gguf"} {
-		files, _ := filepath.Glob(filepath.Join(dir, pattern))
-		found = found || len(files) > 0
+	file := ggufFile(dir)
+	found := file != "" && (c.gguf == nil || c.gguf.Has("tokenizer.ggml.model"))
+	for _, pattern := range []string{"tokenizer.json", "tokenizer.model", "*.tiktoken"} {
+		files, _ := filepath.Glob(filepath.Join(escapeGlob(dir), pattern))
+		found = found || file == "" && len(files) > 0
 	}
 	if !found {
-		c.say(suspect, "tokenizer", "tokenizer.json", "copy it from the model that this one comes from", "there is no tokenizer, so that nothing but lists of ids can be used")
+		c.say(suspect, "tokenizer", c.at.tokenizer, "copy it from the model that this one comes from", "there is no tokenizer, so that nothing but lists of ids can be used")
 		return
 	}
-	tok, err := tokenizer.Load(dir)
+	tok, err := loadTokenizer(dir)
 	if err != nil {
-		c.say(severe, "tokenizer", "tokenizer.json", "download the tokenizer's files again", "it cannot be read: %v", err)
+		c.say(severe, "tokenizer", c.at.tokenizer, "download the tokenizer again", "it cannot be read: %s", strings.TrimPrefix(err.Error(), file+": "))
 		return
 	}
 	c.tok = tok
 	if size := tok.VocabSize(); c.rows > 0 && size > c.rows {
-		c.say(severe, "vocabulary", "tokenizer.json", "the tokenizer is of another model, or the embedding was to grow with the tokens that were added",
+		c.say(severe, "vocabulary", c.at.tokenizer, "the tokenizer is of another model, or the embedding was to grow with the tokens that were added",
 			"the tokenizer has ids up to %d, and the model's embedding %d rows", size-1, c.rows)
 	} else if size < c.rows {
-		c.say(remark, "vocabulary", "tokenizer.json", "", "the embedding has %d rows, %d more than the tokenizer has ids", c.rows, c.rows-size)
+		c.say(remark, "vocabulary", c.at.tokenizer, "", "the embedding has %d rows, %d more than the tokenizer has ids", c.rows, c.rows-size)
 	}
 }
 

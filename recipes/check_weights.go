@@ -16,26 +16,28 @@ import (
 // checkWeights compares names, shapes and types of the weights with what config.json
 // declares. Only headers are read, and a tied head.
 func (c *checker) checkWeights() {
-	if c.l.base == "" || !c.openWeights() {
+	if c.l.base == "" || c.l.src == nil && !c.openWeights() {
 		return
 	}
-	c.checkType()
+	if c.gguf == nil {
+		c.checkType()
+	}
 	if c.l.Model == nil {
 		c.guessRows()
 		return
 	}
 	dev, err := tensor.Open("cpu", tensor.Options{Threads: 1})
 	if err != nil {
-		c.say(severe, "weights", "model.safetensors", "", "%v", err)
+		c.say(severe, "weights", c.at.weights, "", "%v", err)
 		return
 	}
 	defer dev.Close()
 	if err := checkpoint.Load(dev.Plan(), c.l.Model, c.l.src, checkpoint.Options{}); err != nil {
-		advice := "config.json or the weights are of another model"
+		advice := c.at.config + " or the weights are of another model"
 		if strings.Contains(err.Error(), "missing lm_head.weight") {
 			advice = "a model that shares its embedding with the head says so by tie_word_embeddings true; otherwise " + advice
 		}
-		c.sayLines(severe, "weights", "model.safetensors", advice, err)
+		c.sayLines(severe, "weights", c.at.weights, advice, err)
 		return
 	}
 	c.checkHead()
@@ -77,9 +79,9 @@ func (c *checker) checkHead() {
 		}
 		same, err := sameValues(head, embed)
 		if err != nil {
-			c.say(severe, "tied-head", "model.safetensors", "download the weights again", "%v", err)
+			c.say(severe, "tied-head", c.at.weights, "download the weights again", "%v", err)
 		} else if !same {
-			c.say(severe, "tied-head", "model.safetensors", "set tie_word_embeddings to false if the model was trained with a head of its own, or remove the tensor",
+			c.say(severe, "tied-head", c.at.weights, "set tie_word_embeddings to false if the model was trained with a head of its own, or remove the tensor",
 				"%s differs from %s, although config.json says that they are one (tie_word_embeddings)", name, embedding)
 		}
 	}
@@ -135,7 +137,7 @@ func (c *checker) checkType() {
 
 // checkAdapter fits the adapter on its base. Its weights, which are few, are read.
 func (c *checker) checkAdapter() {
-	if c.l.lora == nil || c.l.Model == nil {
+	if c.l.lora == nil && c.adapter == "" || c.l.Model == nil {
 		return
 	}
 	dev, err := tensor.Open("cpu", tensor.Options{Threads: 1})
@@ -147,9 +149,17 @@ func (c *checker) checkAdapter() {
 	twin, err := c.l.twin()
 	if err == nil {
 		defer twin.free()
-		_, err = lora.Load(dev, twin.Model, c.l.dir)
+		if c.adapter != "" {
+			_, _, err = lora.LoadGGUF(dev, twin.Model, c.l.config, c.adapter)
+		} else {
+			_, err = lora.Load(dev, twin.Model, c.l.dir)
+		}
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case c.adapter != "":
+		c.sayLines(severe, "adapter", filepath.Base(c.adapter), "the adapter belongs to another model, or is damaged", err)
+	default:
 		c.sayLines(severe, "adapter", lora.WeightsFile, "the adapter belongs to another model, or is damaged ("+filepath.Join(c.l.dir, lora.ConfigFile)+" names its base)", err)
 	}
 }
