@@ -57,13 +57,13 @@ func (fam *family) place(m *mapped, t gguf.Tensor, s sizes) error {
 		hf := published(r.hf, layer) + suffix
 		e := &entry{rows: rows{parts: parts}, dtype: safetensors.DType(t.Type.String()), shape: shape}
 		if r.order != nil {
-			e.order = r.order.toHF(s)
 			if n := shape[0]; s.headDim < 2 || s.headDim%2 != 0 || n%s.headDim != 0 || s.kvHeads < 1 || s.heads%s.kvHeads != 0 {
 				return fmt.Errorf("tensor %s: %d rows, want whole heads of %d channels, an even number, and %d heads for %d of keys and values", t.Name, n, s.headDim, s.heads, s.kvHeads)
 			}
 			if r.order == grouped && shape[0] != (s.heads+2*s.kvHeads)*s.headDim {
 				return fmt.Errorf("tensor %s: %d rows, want those of %d queries and %d keys and values of %d each", t.Name, shape[0], s.heads, s.kvHeads, s.headDim)
 			}
+			e.order = r.order.toHF(s) // which divides by them
 		}
 		if r.plusOne {
 			e.rows.add = -1
