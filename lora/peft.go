@@ -90,6 +90,24 @@ func IsAdapter(dir string) bool {
 
 // Save writes the adapter of model into d in the PEFT layout.
 func Save(d *durable.Dir, model any, cfg Config, base Base) error {
+	if err := SaveConfig(d, cfg, base); err != nil {
+		return err
+	}
+	var values []checkpoint.Value
+	stacks := peftNames(model)
+	for name, p := range nn.Params(model) {
+		if to, ok := stacks[name]; ok {
+			values = append(values, peftValue(to, p))
+		} else if isAdapter(name) {
+			values = append(values, checkpoint.Value{Name: prefix + name, DType: tensor.F32, From: p})
+		}
+	}
+	slices.SortFunc(values, func(a, b checkpoint.Value) int { return strings.Compare(a.Name, b.Name) })
+	return checkpoint.SaveFile(d, WeightsFile, values)
+}
+
+// SaveConfig writes adapter_config.json alone.
+func SaveConfig(d *durable.Dir, cfg Config, base Base) error {
 	// The parts of a fused weight have a joint rank, which PEFT knows as an exception.
 	ranks, alphas := map[string]int{}, map[string]float64{}
 	for key, r := range cfg.Ranks { // of stacks
@@ -116,20 +134,7 @@ func Save(d *durable.Dir, model any, cfg Config, base Base) error {
 	if err != nil {
 		return err
 	}
-	if err := d.WriteFile(ConfigFile, append(data, '\n')); err != nil {
-		return err
-	}
-	var values []checkpoint.Value
-	stacks := peftNames(model)
-	for name, p := range nn.Params(model) {
-		if to, ok := stacks[name]; ok {
-			values = append(values, peftValue(to, p))
-		} else if isAdapter(name) {
-			values = append(values, checkpoint.Value{Name: prefix + name, DType: tensor.F32, From: p})
-		}
-	}
-	slices.SortFunc(values, func(a, b checkpoint.Value) int { return strings.Compare(a.Name, b.Name) })
-	return checkpoint.SaveFile(d, WeightsFile, values)
+	return d.WriteFile(ConfigFile, append(data, '\n'))
 }
 
 // ReadConfig reads adapter_config.json of dir. Kinds of adapters that compute

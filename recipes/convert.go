@@ -24,9 +24,9 @@ import (
 
 // Convert writes a checkpoint in another layout: "litgpt convert".
 type Convert struct {
-	Source      string `yaml:"source" arg:"0" help:"checkpoint to read: a Hugging Face directory, FILE.gguf, a LitGPT directory, or an adapter"`
+	Source      string `yaml:"source" arg:"0" help:"checkpoint to read: a Hugging Face directory, FILE.gguf, a LitGPT directory, or an adapter of PEFT's, llama.cpp's or LitGPT's"`
 	Destination string `yaml:"destination" arg:"1" help:"what to write: FILE.gguf, or a directory; it must not be there yet"`
-	Format      string `yaml:"format" help:"hf, gguf or litgpt; default gguf for FILE.gguf, and hf for a directory made of GGUF or LitGPT's files"`
+	Format      string `yaml:"format" help:"hf, gguf, litgpt, or peft for LitGPT's lit_model.pth.lora where the merged model is beside it; default gguf for FILE.gguf, and hf for a directory made of GGUF or LitGPT's files"`
 	DType       string `yaml:"dtype" help:"type of the weights: float32, float16 or bfloat16; default their own, and float32 for quantized ones"`
 	ModelName   string `yaml:"model_name" help:"what the model is called in model_config.yaml, by which LitGPT goes, and in GGUF; default the name of SOURCE"`
 	Base        string `yaml:"pretrained_checkpoint_dir" help:"the base of an adapter, if it is not where the adapter says"`
@@ -56,12 +56,24 @@ func (c Convert) Run(ctx context.Context, out Out) error {
 	if err != nil {
 		return err
 	}
-	if c.Format != "" && !slices.Contains([]form{formHF, formGGUF, formLit}, form(c.Format)) {
-		return usage([]string{fmt.Sprintf("--format is %q; hf, gguf or litgpt wanted", c.Format)})
+	if c.Format != "" && !slices.Contains([]form{formHF, formGGUF, formLit, formPEFT}, form(c.Format)) {
+		return usage([]string{fmt.Sprintf("--format is %q; hf, gguf, litgpt or peft wanted", c.Format)})
 	}
 	src := findDir(c.Source)
 	if !exists(src) {
 		return fmt.Errorf("%s: there is no such checkpoint", src)
+	}
+	if dir := litAdapter(src, form(c.Format) == formPEFT); dir != "" {
+		if err := absent(c.Destination); err != nil {
+			return err
+		}
+		if dtype != "" || c.Format != "" && form(c.Format) != formPEFT {
+			return usage([]string{fmt.Sprintf("%s is an adapter of LitGPT's, which becomes a PEFT directory in float32; --dtype and other formats are for whole models", src)})
+		}
+		return c.fromLit(ctx, out, dir)
+	}
+	if form(c.Format) == formPEFT && !adapterFile(src) {
+		return usage([]string{fmt.Sprintf("%s: has no %s, and --format peft is for LitGPT's adapters", src, litgpt.LoRAFile)})
 	}
 	if info, err := os.Stat(src); err == nil && !info.IsDir() && !ggufmap.Is(src) {
 		return fmt.Errorf("%s: is a file, and no GGUF file; name the checkpoint's directory", src)

@@ -50,6 +50,9 @@ func (c MergeLoRA) Run(ctx context.Context, out Out) error {
 	}
 	dir := findDir(c.CheckpointDir)
 	if !lora.IsAdapter(dir) {
+		if litAdapter(dir, true) != "" {
+			return litLoRA(dir)
+		}
 		return fmt.Errorf("%s is no adapter directory: it has no %s", dir, lora.ConfigFile)
 	}
 	_, base, err := lora.ReadConfig(dir)

@@ -147,12 +147,21 @@ func (w litWeights) Files() []string {
 
 // litAdvice says what else a directory without the weights of a whole model holds.
 func litAdvice(dir string, err error) error {
-	for _, kind := range []string{"lora", "adapter", "adapter_v2"} {
+	if litAdapter(dir, false) != "" {
+		return litLoRA(dir)
+	}
+	for _, kind := range []string{"adapter", "adapter_v2"} {
 		if name := litgpt.WeightsFile + "." + kind; !exists(filepath.Join(dir, litgpt.WeightsFile)) && exists(filepath.Join(dir, name)) {
-			return fmt.Errorf("%s: %s is an adapter of LitGPT's without its model; where it is LoRA's, LitGPT's merge_lora makes a whole model of it", dir, name)
+			return fmt.Errorf("%s: %s is an adapter of LitGPT's that is no LoRA, which nothing here can use; finetune with LoRA instead", dir, name)
 		}
 	}
 	return err
+}
+
+// litLoRA says what to do with an adapter that LitGPT made.
+func litLoRA(dir string) error {
+	return fmt.Errorf("%s: %s is an adapter of LitGPT's; make one of it that every command here takes: litgpt convert %s NEW_DIRECTORY", dir, litgpt.LoRAFile,
+		filepath.Join(dir, litgpt.LoRAFile))
 }
 
 // loadTokenizer opens the tokenizer of a checkpoint.

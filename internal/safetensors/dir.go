@@ -243,9 +243,11 @@ func checkShardName(name string) error {
 var otherWeights = []struct{ pattern, advice string }{
 	{"model-*-of-*.safetensors", "%s is there, but without " + indexName + "; download that file as well"},
 	{"*.safetensors", "%s is there; rename it to " + singleName + " if it is the model"},
-	{"pytorch_model*.bin*", "only %s is there; convert it to safetensors first"},
-	{"*.pth", "only %s is there; convert it to safetensors first"},
-	{"*.bin", "only %s is there; convert it to safetensors first"},
+	{"pytorch_model.bin*", "only %s is there, and safetensors wanted; litgpt convert DIR DIR2 writes that"},
+	{"pytorch_model-*-of-*.bin", "%s is there, but without pytorch_model.bin.index.json; download that file as well"},
+	{"lit_model.pth", "%s is there, but without model_config.yaml, which LitGPT keeps beside it; copy that file as well"},
+	{"*.pth", "only %s is there; rename it to pytorch_model.bin if it is the model under its names at Hugging Face"},
+	{"*.bin", "only %s is there; rename it to pytorch_model.bin if it is the model"},
 	{"*.gguf", "only %s is there; name that file instead of its directory"},
 }
 

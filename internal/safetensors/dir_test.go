@@ -96,9 +96,11 @@ func TestOpenDirErrors(t *testing.T) {
 		want     []string
 	}{
 		"nothing":            {nil, []string{"no model.safetensors and no model.safetensors.index.json: it has no weights at all"}},
-		"PyTorch only":       {map[string]string{"pytorch_model.bin": "", "config.json": ""}, []string{"only pytorch_model.bin is there; convert it to safetensors first"}},
+		"PyTorch only":       {map[string]string{"pytorch_model.bin": "", "config.json": ""}, []string{"only pytorch_model.bin is there, and safetensors wanted; litgpt convert DIR DIR2 writes that"}},
 		"PyTorch shards":     {map[string]string{"pytorch_model.bin.index.json": ""}, []string{"only pytorch_model.bin.index.json is there"}},
-		"LitGPT only":        {map[string]string{"lit_model.pth": ""}, []string{"only lit_model.pth is there; convert it"}},
+		"LitGPT only":        {map[string]string{"lit_model.pth": ""}, []string{"lit_model.pth is there, but without model_config.yaml"}},
+		"a PyTorch shard":    {map[string]string{"pytorch_model-00001-of-00002.bin": ""}, []string{"without pytorch_model.bin.index.json; download that file"}},
+		"another .pth":       {map[string]string{"model.pth": ""}, []string{"only model.pth is there; rename it to pytorch_model.bin"}},
 		"GGUF only":          {map[string]string{"m-Q4.gguf": ""}, []string{"only m-Q4.gguf is there; name that file"}},
 		"another name":       {map[string]string{"consolidated.safetensors": "", "pytorch_model.bin": ""}, []string{"consolidated.safetensors is there; rename it to model.safetensors"}},
 		"shards, no index":   {map[string]string{shard1: ""}, []string{shard1 + " is there, but without model.safetensors.index.json"}},

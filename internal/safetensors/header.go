@@ -47,8 +47,8 @@ type header struct {
 // safetensors file. Read as a length, they give an error that helps nobody.
 var impostors = []struct{ magic, message string }{
 	{"version https://git-lfs", "is a Git LFS pointer, not the weights; run git lfs pull, or download the file again"},
-	{"PK\x03\x04", "is a PyTorch (zip) file, not safetensors; convert it first"},
-	{"\x80\x02\x8a", "is a Python pickle, not safetensors; convert it first"},
+	{"PK\x03\x04", "is a PyTorch (zip) file, not safetensors; rename it to pytorch_model.bin if it is the model"},
+	{"\x80\x02\x8a", "is a Python pickle, not safetensors; load it with what wrote it, and save it as safetensors"},
 	{"GGUF", "is a GGUF file, not safetensors"},
 	{"<!DOCTYPE", "is a web page, not safetensors; the download went wrong, download it again"},
 	{"<html", "is a web page, not safetensors; the download went wrong, download it again"},
