@@ -15,7 +15,7 @@ import (
 
 // Chat talks with a model in the terminal: "litgpt chat".
 type Chat struct {
-	CheckpointDir string `yaml:"checkpoint_dir" arg:"0" help:"model or adapter directory"`
+	CheckpointDir string `yaml:"checkpoint_dir" arg:"0" help:"model directory, FILE.gguf, or adapter directory"`
 	SysPrompt     string `yaml:"sys_prompt" help:"system prompt"`
 	PromptStyle   string `yaml:"prompt_style" help:"style to write prompts in; default is the model's own: its finetuning's, else its chat template, else LitGPT's for its name"`
 	Multiline     bool   `yaml:"multiline" help:"a prompt ends with a line that says !submit"`

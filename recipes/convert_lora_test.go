@@ -175,7 +175,7 @@ func TestConvertLitLoRAErrors(t *testing.T) {
 	}
 }
 
-// Merging LitGPT's matrices into the model by LitGPT's own layout gives the weights that PEFT's do.
+// What is read of an adapter: its settings, and the matrices that query and value have together.
 func TestLitLoRALayers(t *testing.T) {
 	a, err := litgpt.ReadLoRA(filepath.Join(litLoRAs, "llama2"))
 	if err != nil {

@@ -58,7 +58,7 @@ func newInference() Inference { return Inference{Spread: newSpread()} }
 
 // Generate continues a prompt: "litgpt generate".
 type Generate struct {
-	CheckpointDir string `yaml:"checkpoint_dir" arg:"0" help:"model or adapter directory"`
+	CheckpointDir string `yaml:"checkpoint_dir" arg:"0" help:"model directory, FILE.gguf, or adapter directory"`
 	Prompt        string `yaml:"prompt" help:"what the model is asked; it is written in the model's prompt style"`
 	SysPrompt     string `yaml:"sys_prompt" help:"system prompt, for styles that have one"`
 	PromptStyle   string `yaml:"prompt_style" help:"style to write the prompt in; default is the model's own: its finetuning's, else its chat template, else LitGPT's for its name"`

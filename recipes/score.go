@@ -23,7 +23,7 @@ import (
 
 // Score computes how likely a text is: "litgpt score".
 type Score struct {
-	CheckpointDir string `yaml:"checkpoint_dir" arg:"0" help:"model or adapter directory"`
+	CheckpointDir string `yaml:"checkpoint_dir" arg:"0" help:"model directory, FILE.gguf, or adapter directory"`
 	Text          string `yaml:"text" help:"text to score"`
 	File          string `yaml:"file" help:"file of the text to score"`
 	TokenIDs      string `yaml:"token_ids" help:"token ids to score, a list per window, e.g. [[1,2,3]]"`
