@@ -35,11 +35,11 @@ func TestLongRoPEGeneration(t *testing.T) {
 	e := generate.New(dev, m, tensor.F32)
 	defer e.Close()
 	cached := func(ctx context.Context, prompt []int32, n int) (got []int32) {
-		for id, err := range e.Generate(ctx, generate.Request{Prompt: prompt, MaxTokens: n, Sampler: sample.New(sample.Config{})}) {
+		for token, err := range e.Generate(ctx, generate.Request{Prompt: prompt, MaxTokens: n, Sampling: sample.Config{}}) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got = append(got, id)
+			got = append(got, token.ID)
 		}
 		return got
 	}
@@ -75,7 +75,7 @@ func TestLongRoPEGeneration(t *testing.T) {
 					t.Fatal(err)
 				}
 			} else {
-				for _, err := range e.Generate(t.Context(), generate.Request{Prompt: text[:n[0]], MaxTokens: n[1], Sampler: sample.New(sample.Config{})}) {
+				for _, err := range e.Generate(t.Context(), generate.Request{Prompt: text[:n[0]], MaxTokens: n[1], Sampling: sample.Config{}}) {
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -150,7 +150,7 @@ func BenchmarkGenerate(b *testing.B) {
 			ids := make([]int32, prompt)
 			for i := range b.N {
 				ids[0] = int32(i%400 + 1) // another prompt each time: nothing of it is in the cache
-				req := generate.Request{Prompt: ids, MaxTokens: tokens, Sampler: sample.New(sample.Config{})}
+				req := generate.Request{Prompt: ids, MaxTokens: tokens, Sampling: sample.Config{}}
 				for _, err := range e.Generate(context.Background(), req) {
 					if err != nil {
 						b.Fatal(err)

@@ -127,7 +127,7 @@ func (c contender) run(b *testing.B, prompt, tokens, salt int) time.Duration {
 	ids := make([]int32, prompt)
 	ids[0] = int32(salt%1000 + 1)
 	start := processorTime(b)
-	req := generate.Request{Prompt: ids, MaxTokens: tokens, Sampler: sample.New(sample.Config{})}
+	req := generate.Request{Prompt: ids, MaxTokens: tokens, Sampling: sample.Config{}}
 	for _, err := range c.engine.Generate(context.Background(), req) {
 		if err != nil {
 			b.Fatal(err)

@@ -171,13 +171,13 @@ func (t *talker) close() {
 
 // answer generates from ids until a stop sequence or max tokens. emit gets the ids
 // that are part of the answer, as soon as that is certain.
-func (t *talker) answer(ctx context.Context, ids []int32, max int, sampler *sample.Sampler, emit func([]int32) error) (reason string, err error) {
+func (t *talker) answer(ctx context.Context, ids []int32, max int, sampling sample.Config, emit func([]int32) error) (reason string, err error) {
 	stops := sample.NewStops(t.style.StopTokens(t.tok))
-	for id, err := range t.engine.Generate(ctx, generate.Request{Prompt: ids, MaxTokens: max, Sampler: sampler}) {
+	for token, err := range t.engine.Generate(ctx, generate.Request{Prompt: ids, MaxTokens: max, Sampling: sampling}) {
 		if err != nil {
 			return "", err
 		}
-		sure, done := stops.Push(id)
+		sure, done := stops.Push(token.ID)
 		if err := emit(sure); err != nil {
 			return "", err
 		}
@@ -225,11 +225,11 @@ func (c Generate) Run(ctx context.Context, stdout io.Writer, log *slog.Logger) e
 	}
 	for i := range c.NumSamples {
 		start := time.Now()
-		sampler := sample.New(c.Sampling.config(i))
+		sampling := c.Sampling.config(i)
 		stream := t.tok.Stream(true)
 		var out []int32
 		var text strings.Builder
-		reason, err := t.answer(ctx, ids, c.MaxNewTokens, sampler, func(sure []int32) error {
+		reason, err := t.answer(ctx, ids, c.MaxNewTokens, sampling, func(sure []int32) error {
 			out = append(out, sure...)
 			for _, id := range sure {
 				piece := stream.Next(id)

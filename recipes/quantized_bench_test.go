@@ -84,7 +84,7 @@ func BenchmarkQuantized(b *testing.B) {
 				ids := make([]int32, prompt)
 				step := func(i int) {
 					ids[0] = int32(i%400 + 1)
-					req := generate.Request{Prompt: ids, MaxTokens: tokens, Sampler: sample.New(sample.Config{})}
+					req := generate.Request{Prompt: ids, MaxTokens: tokens, Sampling: sample.Config{}}
 					for _, err := range e.Generate(context.Background(), req) {
 						if err != nil {
 							b.Fatal(err)

@@ -211,7 +211,7 @@ func (r *reportCard) speed(ctx context.Context, dev *tensor.Device, a, b *loaded
 				run := func(first int32) (time.Duration, error) {
 					ids[0] = first // another prompt each time: nothing of it is in the cache
 					start := time.Now()
-					for _, err := range e.Generate(ctx, generate.Request{Prompt: ids, MaxTokens: n[1], Sampler: sample.New(sample.Config{})}) {
+					for _, err := range e.Generate(ctx, generate.Request{Prompt: ids, MaxTokens: n[1], Sampling: sample.Config{}}) {
 						if err != nil {
 							return 0, err
 						}

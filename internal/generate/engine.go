@@ -6,38 +6,20 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 
 	"github.com/litgpt-go/litgpt/internal/kvcache"
 	"github.com/litgpt-go/litgpt/internal/nn"
+	"github.com/litgpt-go/litgpt/internal/sample"
 	"github.com/litgpt-go/litgpt/internal/tensor"
 	"github.com/litgpt-go/litgpt/models"
 )
-
-// Request asks for a continuation. The engine knows token ids only; text is the
-// business of its callers.
-type Request struct {
-	Prompt    []int32
-	MaxTokens int
-	Sampler   Sampler               // chooses the ids
-	Progress  func(done, total int) // of the prompt's tokens; may be nil
-}
-
-// Sampler chooses the next id; package sample has one. Slices are valid during the call.
-type Sampler interface {
-	// Sample chooses by the logits (V) of the whole vocabulary.
-	Sample(logits []float32) (int32, error)
-
-	// Need is how many of the largest logits are enough to choose by; 0 for all.
-	Need() int
-
-	// Pick chooses as Sample does, by the min(Need, V) largest logits, in the order of [tensor.Tensor.TopK], and their ids.
-	Pick(logits []float32, ids []int32) (int32, error)
-}
 
 // Engine generates from one model, one sequence at a time. It keeps the cache of
 // the last request and reads again only what differs, so a growing conversation is
 // read once.
 type Engine struct {
+	mu    sync.Mutex
 	model models.Model
 	dev   *tensor.Device
 	dtype tensor.DType // of the cache
@@ -95,30 +77,38 @@ func (e *ContextError) Advice() string {
 // Generate yields the continuation of a prompt as it is made. It ends after
 // MaxTokens, when the consumer breaks off, or with an error: also that of ctx when
 // it is cancelled.
-func (e *Engine) Generate(ctx context.Context, req Request) iter.Seq2[int32, error] {
-	return func(yield func(int32, error) bool) {
+func (e *Engine) Generate(ctx context.Context, req Request) iter.Seq2[Token, error] {
+	return func(yield func(Token, error) bool) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if req.MaxTokens == 0 {
+			req.MaxTokens = e.model.Dims().Context - len(req.Prompt)
+		}
+		if req.sampler == nil {
+			req.sampler = sample.New(req.Sampling)
+		}
 		if err := e.start(ctx, req); err != nil {
-			yield(0, err)
+			yield(Token{}, err)
 			return
 		}
 		for i := range req.MaxTokens {
 			if err := ctx.Err(); err != nil {
-				yield(0, err)
+				yield(Token{}, err)
 				return
 			}
-			id, err := e.choose(req.Sampler)
+			id, err := e.choose(req.sampler)
 			if err != nil {
-				yield(0, err)
+				yield(Token{}, err)
 				return
 			}
-			if !yield(id, nil) {
+			if !yield(Token{ID: id}, nil) || slices.Contains(req.End, id) {
 				return
 			}
 			if i+1 == req.MaxTokens {
 				return
 			}
 			if err := e.follow(ctx, id); err != nil {
-				yield(0, err)
+				yield(Token{}, err)
 				return
 			}
 		}
@@ -176,7 +166,7 @@ func (e *Engine) start(ctx context.Context, req Request) error {
 			return err
 		}
 	}
-	e.want(req.Sampler)
+	e.want(req.sampler)
 	same := 0
 	for same < min(len(req.Prompt)-1, len(e.tokens)) && req.Prompt[same] == e.tokens[same] {
 		same++

@@ -50,11 +50,11 @@ func bundled(t *testing.T) (*tensor.Device, models.Model) {
 
 func collect(t *testing.T, e *Engine, req Request) (ids []int32) {
 	t.Helper()
-	for id, err := range e.Generate(t.Context(), req) {
+	for token, err := range e.Generate(t.Context(), req) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ids = append(ids, id)
+		ids = append(ids, token.ID)
 	}
 	return ids
 }
@@ -92,9 +92,9 @@ func TestCandidates(t *testing.T) {
 			t.Run(fmt.Sprintf("%+v/%d", c.config, n), func(t *testing.T) {
 				c.config.Seed = uint64(7*i + n)
 				req := Request{Prompt: prompt(n), MaxTokens: 12}
-				req.Sampler = sample.New(c.config)
+				req.sampler = sample.New(c.config)
 				want := collect(t, usual, req)
-				req.Sampler = sample.New(c.config)
+				req.sampler = sample.New(c.config)
 				if got := collect(t, narrow, req); !slices.Equal(got, want) {
 					t.Errorf("got %v, want %v", got, want)
 				}
@@ -117,7 +117,7 @@ func TestSamplerFails(t *testing.T) {
 	e.narrow = true
 	defer e.Close()
 	var errs []string
-	for _, err := range e.Generate(t.Context(), Request{Prompt: prompt(3), MaxTokens: 5, Sampler: broken{sample.New(sample.Config{})}}) {
+	for _, err := range e.Generate(t.Context(), Request{Prompt: prompt(3), MaxTokens: 5, sampler: broken{sample.New(sample.Config{})}}) {
 		errs = append(errs, fmt.Sprint(err))
 	}
 	if !slices.Equal(errs, []string{"no choice"}) {
@@ -145,9 +145,9 @@ func TestCacheTypes(t *testing.T) {
 	ids := prompt(40)
 	e := New(dev, m, tensor.F32)
 	defer e.Close()
-	path := collect(t, e, Request{Prompt: ids, MaxTokens: steps, Sampler: sample.New(sample.Config{})})
+	path := collect(t, e, Request{Prompt: ids, MaxTokens: steps, Sampling: sample.Config{}})
 	exact := &watched{path: path}
-	collect(t, e, Request{Prompt: ids, MaxTokens: steps, Sampler: exact})
+	collect(t, e, Request{Prompt: ids, MaxTokens: steps, sampler: exact})
 	largest := float32(0)
 	for _, x := range slices.Concat(exact.logits...) {
 		largest = max(largest, x, -x)
@@ -161,7 +161,7 @@ func TestCacheTypes(t *testing.T) {
 			e := New(dev, m, c.dtype)
 			defer e.Close()
 			near := &watched{path: path}
-			collect(t, e, Request{Prompt: ids, MaxTokens: steps, Sampler: near})
+			collect(t, e, Request{Prompt: ids, MaxTokens: steps, sampler: near})
 			worst, same := float32(0), 0
 			for i := range exact.logits {
 				for j, x := range exact.logits[i] {
@@ -197,7 +197,7 @@ func TestCacheOfOddHeads(t *testing.T) {
 	}
 	e := New(dev, m, tensor.Q8_0)
 	defer e.Close()
-	for _, err := range e.Generate(t.Context(), Request{Prompt: prompt(1), MaxTokens: 1, Sampler: sample.New(sample.Config{})}) {
+	for _, err := range e.Generate(t.Context(), Request{Prompt: prompt(1), MaxTokens: 1, Sampling: sample.Config{}}) {
 		if err == nil || !strings.Contains(err.Error(), "stores 32 channels together, which heads of 24 are no multiple of; store it in f16 or bf16") {
 			t.Errorf("got %v", err)
 		}
