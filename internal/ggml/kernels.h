@@ -32,7 +32,8 @@ bool lg_rounds(int type);
 typedef struct {
 	float f[4];
 	int64_t i[6];
-	int kernel; // enum lg_kernel, for devices that launch by it
+	int kernel;    // enum lg_kernel, for devices that launch by it
+	uint64_t next; // of the parts that next_part gives out
 } lg_params;
 
 enum lg_kernel {

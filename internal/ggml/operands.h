@@ -1,6 +1,7 @@
 // What our CPU kernels read their operands with.
 #pragma once
 #include "cggml.h"
+#include "kernels.h"
 #include <cstdint>
 
 typedef ggml_tensor T;
@@ -18,4 +19,18 @@ static inline range share(int64_t n, int ith, int nth, int64_t unit = 1) {
 	int64_t u = (n + unit - 1) / unit;
 	int64_t a = u * ith / nth * unit, b = u * (ith + 1) / nth * unit;
 	return {a, b < n ? b : n};
+}
+
+// next_part gives n out in parts of whole units to the threads that ask for one, until none is left: a thread
+// that the machine interrupts, or that came late, holds up the others by a part at most. Each thread
+// asks once in vain, so a run takes parts+nth numbers of the counter, and the next begins where it ended. Nothing but n, unit
+// and nth, the same in all runs of a node, may decide the parts.
+static inline bool next_part(lg_params *p, int64_t n, int64_t unit, int nth, range *r) {
+	const int64_t most = unit > 256 ? unit : 256 / unit * unit; // of a product with a vector, some 20 µs
+	int64_t size = (n / (8 * nth) + unit - 1) / unit * unit;
+	size = nth == 1 ? n : size < unit ? unit : size > most ? most : size;
+	const int64_t parts = (n + size - 1) / size;
+	const int64_t i = (int64_t)(__atomic_fetch_add(&p->next, 1, __ATOMIC_RELAXED) % (uint64_t)(parts + nth));
+	*r = {i * size, (i + 1) * size < n ? (i + 1) * size : n};
+	return i < parts;
 }
