@@ -143,7 +143,7 @@ func (t *talker) load(log *slog.Logger) error {
 		return err
 	}
 	cache := cacheType(t.cache, t.dtype)
-	t.engine = generate.New(t.dev, t.Model, cache)
+	t.engine = generate.New(t.dev, t.Model, generate.Options{Cache: cache})
 	t.describe(log, t.dev, "prompt_style", t.style.Name(), "style_from", t.why, "kv_cache", cache.String(), "load_ms", time.Since(start).Milliseconds())
 	return nil
 }

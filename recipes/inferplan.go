@@ -20,7 +20,7 @@ func (t *talker) uses(matrix checkpoint.Type, prompt, tokens int) ([]tensor.Use,
 	if err := l.load(dev, matrix, false); err != nil {
 		return nil, err
 	}
-	e := generate.New(dev, l.Model, cacheType(t.cache, l.dtype))
+	e := generate.New(dev, l.Model, generate.Options{Cache: cacheType(t.cache, l.dtype)})
 	defer e.Close()
 	if err := e.Plan(prompt, tokens); err != nil {
 		return nil, err

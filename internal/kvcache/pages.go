@@ -73,12 +73,6 @@ func (p *Pages) Used() int { return p.used }
 // Available is how many could be had now.
 func (p *Pages) Available() int { return len(p.free) + p.idle }
 
-// Root returns the beginning of sequences that share pages with each other only.
-func (p *Pages) Root() int64 {
-	p.nodes++
-	return p.nodes
-}
-
 // Forget drops what is remembered below a root. Sequences that use it keep it.
 func (p *Pages) Forget(root int64) { p.orphan(root) }
 
