@@ -210,9 +210,10 @@ func (e *Engine) Generate(ctx context.Context, req Request) iter.Seq2[Token, err
 	}
 }
 
-// Embed gives the mean over the positions of a text of the model's final hidden states (C), of length 1.
-func (e *Engine) Embed(ctx context.Context, ids []int32) ([]float32, error) {
-	s, err := e.submit(Request{Prompt: ids}, true)
+// Embed gives the mean over the positions of a text of the final hidden states (C) of the model
+// with an adapter, "" for none; its length is 1.
+func (e *Engine) Embed(ctx context.Context, adapter string, ids []int32) ([]float32, error) {
+	s, err := e.submit(Request{Prompt: ids, Adapter: adapter}, true)
 	if err != nil {
 		return nil, err
 	}
