@@ -195,7 +195,7 @@ func (c *Context) View(a Tensor, ne [4]int64, element, offset int) Tensor {
 }
 
 func (c *Context) keep(k Kernel, p Params) unsafe.Pointer {
-	m := (*C.lg_params)(C.malloc(C.size_t(unsafe.Sizeof(C.lg_params{}))))
+	m := (*C.lg_params)(C.calloc(1, C.size_t(unsafe.Sizeof(C.lg_params{}))))
 	*(*Params)(unsafe.Pointer(m)) = p
 	m.kernel = C.int(k)
 	c.params = append(c.params, unsafe.Pointer(m))

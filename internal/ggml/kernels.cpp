@@ -285,13 +285,13 @@ void matvec_quantized(T *dst, int ith, int nth, void *params);
 
 // dst (n, m) = x·Wᵀ for few rows: x (n, k) F32, W (m, k) of any type, read once; floats are converted exactly.
 static void matvec(T *dst, int ith, int nth, void *params) {
-	range r = share(dst->ne[0], ith, nth, 16);
 	if (type_block(dst->src[1]->type) > 1) return matvec_quantized(dst, ith, nth, params);
-	switch ((int)dst->src[1]->type) {
-	case LG_F16: return matvec_rows<f16>(dst, r);
-	case LG_BF16: return matvec_rows<bf16>(dst, r);
-	default: return matvec_rows<float>(dst, r);
-	}
+	for (range r; next_part((lg_params *)params, dst->ne[0], 16, nth, &r);)
+		switch ((int)dst->src[1]->type) {
+		case LG_F16: matvec_rows<f16>(dst, r); break;
+		case LG_BF16: matvec_rows<bf16>(dst, r); break;
+		default: matvec_rows<float>(dst, r);
+		}
 }
 
 // order_key is an integer that orders elements of a row as TopK does: by value, NaN above all, −0 as 0, ties by lowest id.

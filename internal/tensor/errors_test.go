@@ -173,6 +173,9 @@ var wrong = []struct {
 	{OpPagedAttention, "heads", func(b *bench) {
 		b.pagedAttention([]int{2, 3, 4}, []int{32, 2, 4}, []int{2, 2}, []int{2}, []int{1, 2}, 16)
 	}},
+	{OpPagedAttention, "a large group", func(b *bench) {
+		b.pagedAttention([]int{2, 97, 4}, []int{32, 1, 4}, []int{2, 2}, []int{2}, []int{1, 2}, 16)
+	}},
 	{OpPagedAttention, "head sizes", func(b *bench) {
 		b.pagedAttention([]int{2, 2, 4}, []int{32, 2, 3}, []int{2, 2}, []int{2}, []int{1, 2}, 16)
 	}},

@@ -26,6 +26,9 @@ func lowerCPU(p *Program, t *Tensor, src []ggml.Tensor) ggml.Tensor {
 	if t.Op == OpMatMulT && t.Src[1].dtype.Quantized() && !t.g.Exact {
 		return p.lowerRounded(t, src)
 	}
+	if t.Op == OpPagedAttention {
+		src = append(src, p.partials(t))
+	}
 	return lowerings[t.Op](p.ctx, t, src)
 }
 
@@ -90,11 +93,9 @@ var lowerings = [...]lowering{
 	OpSetRows: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return c.SetRows(s[0], s[2], s[1])
 	},
-	OpAttention:     custom(ggml.Attention),
-	OpAttentionBack: custom(ggml.AttentionBack),
-	OpPagedAttention: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		return c.Custom(ggml.PagedAttention, ne(t.shape), params(t.Attr), s...)
-	},
+	OpAttention:      custom(ggml.Attention),
+	OpAttentionBack:  custom(ggml.AttentionBack),
+	OpPagedAttention: custom(ggml.PagedAttention),
 	OpPart: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return c.View(s[0], ne(t.shape), F32.Bytes(1), F32.Bytes(t.Attr.(int)))
 	},

@@ -4,12 +4,20 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+
+	"github.com/litgpt-go/litgpt/internal/ggml"
 )
 
 // Bounds of [Attn].Page: that of one page must be worth unpacking, and fit a core's nearest cache.
 const (
 	MinPage = 16
 	MaxPage = 256
+)
+
+// maxGroup is kRows of attention_paged.cpp, segment its SEG.
+const (
+	maxGroup = 96
+	segment  = 128
 )
 
 // PagedAttention is softmax(scale·t·kᵀ)·v per head for the queries t (N, H, D) of
@@ -30,6 +38,9 @@ func (t *Tensor) PagedAttention(k, v, spans, sequences, pages *Tensor, a Attn) *
 	if len(t.shape) != 3 || len(k.shape) != 3 || k.Dim(2) != t.Dim(2) || t.Dim(1)%k.Dim(1) != 0 {
 		fail(op, "queries %v, keys %v", t.shape, k.shape)
 	}
+	if group := t.shape[1] / k.shape[1]; group > maxGroup {
+		fail(op, "%d heads of queries to one of keys: at most %d wanted", group, maxGroup)
+	}
 	if a.Page < MinPage || a.Page > MaxPage || bits.OnesCount(uint(a.Page)) != 1 || k.shape[0]%a.Page != 0 {
 		fail(op, "pages of %d rows in a pool of %d: a power of two from %d to %d that divides it wanted", a.Page, k.shape[0], MinPage, MaxPage)
 	}
@@ -48,6 +59,22 @@ func (t *Tensor) PagedAttention(k, v, spans, sequences, pages *Tensor, a Attn) *
 	}
 	a.Sequences = 0
 	return node(op, a, []int{n, t.shape[1] * t.shape[2]}, t, k, v, spans, sequences, pages)
+}
+
+// partials is memory where threads that share a query's positions put what they get of them, one for all
+// operations of a program. Where it does not suffice, a thread computes the query alone.
+func (p *Program) partials(t *Tensor) ggml.Tensor {
+	q, pages := t.Src[0], t.Src[5]
+	segments := (pages.shape[1]*t.Attr.(Attn).Page + segment - 1) / segment
+	rows := min(t.shape[0]*q.shape[1], 3*maxGroup*p.dev.Threads) // of more there is a task for each thread
+	n := min(rows*segments*(q.shape[2]+16+2), 1<<21)             // 8 MiB at most
+	if p.dev.Threads == 1 || segments == 1 {
+		n = 1
+	}
+	if p.shared.n.Nil() || p.shared.floats < n {
+		p.shared.n, p.shared.floats = p.ctx.New(ggml.F32, ne([]int{n})), n
+	}
+	return p.shared.n
 }
 
 // checkPaged checks the integers of a [Tensor.PagedAttention] against the pool and the tables.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
+	"slices"
 	"testing"
 )
 
@@ -174,4 +176,100 @@ func TestPagedAttentionChecks(t *testing.T) {
 
 func (b *bench) pagedAttention(q, k, spans, sequences, pages []int, page int) {
 	b.in(q...).PagedAttention(b.in(k...), b.in(k...), b.g.Ints(spans...), b.g.Ints(sequences...), b.g.Ints(pages...), Attn{Scale: 1, Page: page})
+}
+
+// What a query gets does not depend on what else is in the batch, on how its sequence was cut into batches, or on the threads, to the bit.
+func TestPagedAttentionIsInvariant(t *testing.T) {
+	devices := []*Device{open(t, 1), open(t, 2), open(t, 3)}
+	for _, c := range []struct {
+		dtype            DType
+		heads, kv, d     int
+		window           int
+		softcap          float64
+		page, batchPages int
+	}{{F32, 6, 2, 64, 0, 0, 32, 0}, {F16, 9, 3, 64, 0, 0, 16, 0}, {BF16, 4, 1, 24, 100, 2, 64, 0}, {Q8_0, 8, 8, 32, 0, 5, 32, 0}, {F16, 12, 1, 128, 300, 0, 128, 0}} {
+		const n = 420
+		rng := rand.New(rand.NewPCG(5, 6))
+		random := func(n int) []float32 {
+			v := make([]float32, n)
+			for i := range v {
+				v[i] = float32(rng.NormFloat64())
+			}
+			return v
+		}
+		qs, other := random(n*c.heads*c.d), random(64*c.heads*c.d)
+		whole := deal(rng, c.page, c.window, 0, history{0, n}, history{0, 390}, history{0, 130})
+		rows := whole.count * c.page
+		keys, values := random(rows*c.kv*c.d), random(rows*c.kv*c.d)
+		var want []float32
+		run := func(dev *Device, at, count, company int, compare bool) {
+			b := newBench(t, dev)
+			k, v := b.w(c.dtype, rows, c.kv, c.d), b.w(c.dtype, rows, c.kv, c.d)
+			k.SetValues(keys)
+			v.SetValues(values)
+			p := &pool{page: c.page, sequences: whole.sequences, width: whole.width, pages: whole.pages}
+			q := qs[at*c.heads*c.d : (at+count)*c.heads*c.d]
+			p.spans, p.seqs = append(p.spans, whole.spans[2*at:2*(at+count)]...), append(p.seqs, whole.seqs[at:at+count]...)
+			for i := range company { // single queries of the other two
+				j := n + i*7%390
+				p.spans, p.seqs = append(p.spans, whole.spans[2*j:2*j+2]...), append(p.seqs, whole.seqs[j])
+			}
+			q = append(q[:len(q):len(q)], other[:company*c.heads*c.d]...)
+			y := p.attend(b, b.g.Floats(count+company, c.heads, c.d).SetFloats(q), k, v, Attn{Scale: 0.125, Softcap: c.softcap})
+			b.run(y)
+			got := y.Values()[:count*c.heads*c.d]
+			if want == nil {
+				want = got
+				return
+			}
+			equalBits(t, fmt.Sprintf("%+v: %d queries at %d with %d others, %d threads", c, count, at, company, dev.Threads), got, want[at*c.heads*c.d:])
+		}
+		run(devices[0], 0, n, 0, false)
+		for i, part := range [][3]int{{0, n, 0}, {0, 1, 0}, {n - 1, 1, 0}, {n - 1, 1, 5}, {n - 1, 1, 64}, {200, 100, 3}, {127, 2, 0}, {128, 1, 1}, {99, 40, 40}, {300, 120, 0}, {256, 3, 64}} {
+			for _, dev := range []*Device{devices[0], devices[1+i%2]} {
+				run(dev, part[0], part[1], part[2], true)
+			}
+		}
+	}
+}
+
+// BenchmarkPagedAttention is attention of SmolLM2's heads: single queries of many sequences, or a chunk of one, beside the contiguous kernel.
+func BenchmarkPagedAttention(b *testing.B) {
+	const heads, kv, d, page = 9, 3, 64, 32
+	for _, c := range []struct{ sequences, positions, n int }{{1, 100, 1}, {1, 1000, 1}, {16, 100, 1}, {16, 1000, 1}, {64, 300, 1}, {1, 0, 256}, {1, 768, 256}} {
+		for _, dtype := range []DType{F16, F32, Q8_0} {
+			for _, paged := range []bool{false, true} {
+				b.Run(fmt.Sprintf("%dx%d+%d/%v/paged=%v", c.sequences, c.positions, c.n, dtype, paged), func(b *testing.B) {
+					x := newBench(b, open(b, runtime.GOMAXPROCS(0)))
+					hs := make([]history, c.sequences)
+					for i := range hs {
+						hs[i] = history{c.positions, c.n}
+					}
+					p := deal(x.rng, page, 0, 0, hs...)
+					q, k, v := x.in(c.sequences*c.n, heads, d), x.w(dtype, p.count*page, kv, d), x.w(dtype, p.count*page, kv, d)
+					var y *Tensor
+					for range 30 { // layers
+						if paged {
+							y = p.attend(x, q, k, v, Attn{Scale: 0.125})
+						} else {
+							spans := slices.Clone(p.spans)
+							for i := range c.sequences * c.n {
+								spans[2*i] += int32(i / c.n * (c.positions + c.n))
+								spans[2*i+1] += int32(i / c.n * (c.positions + c.n))
+							}
+							y = q.Attention(k, v, x.spans(spans), Attn{Scale: 0.125, Sequences: c.sequences})
+						}
+						q = y.Reshape(c.sequences*c.n, heads, d)
+					}
+					prog := x.run(y)
+					b.ResetTimer()
+					for range b.N {
+						if err := prog.Run(); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
+			}
+		}
+	}
 }

@@ -26,6 +26,10 @@ type Program struct {
 		n  ggml.Tensor
 		at int // weights, inputs and operations seen by then
 	}
+	shared struct { // memory where the threads of an operation exchange results, see partials
+		n      ggml.Tensor
+		floats int
+	}
 	stages *stages // on a device that is several: the programs of each, and nothing else here
 	arena  *Arena  // that has the scratch memory; nil for its own
 	use    Use     // of its own, in the ledger
