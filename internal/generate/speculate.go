@@ -64,7 +64,7 @@ func (e *Engine) guess() {
 		if e.draft != nil {
 			most = e.draft.tokens
 		}
-		most = min(most, s.end-len(s.tokens)-1, mostRows/len(able)-1)
+		most = min(most, s.end-len(s.tokens)-1, min(mostRows, e.o.Chunk)/len(able)-1)
 		if e.middle > 0 && !e.pass.long {
 			most = min(most, e.middle-len(s.tokens))
 		}
