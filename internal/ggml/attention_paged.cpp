@@ -1,8 +1,9 @@
 // Attention of the queries of many sequences to keys and values in the pages of a pool.
 //
-// Positions are taken in segments, each with its own softmax, which are then joined in their order:
-// what a query gets depends on its own positions alone, to the bit, not on how many queries, sequences or
-// threads there are. That holds for products too: a score is the sum of VL lanes in one order, values are added one by one.
+// Positions are taken in segments, each with its own softmax, which are then joined in their order, and
+// values are added one by one: what a query gets depends on its own positions alone, to the bit, not on how many queries,
+// sequences or threads there are. For scores that holds only when asked for: of many rows, which products on packed panels
+// are faster for, they are added up in another order than of few.
 #include "dots.h"
 #include "gemm.h"
 #include "kernels.h"
@@ -44,9 +45,12 @@ static void dot_keys(const float *q, int64_t dp, const W *const *k, int from, in
 			}
 		}
 		for (int r = 0; r < R; r++) {
-			float t[4];
-			*(v4u *)t = (v4u)sums(lanes4(a[r][0]), lanes4(a[r][1]), lanes4(a[r][C - 2]), lanes4(a[r][C - 1]));
-			for (int c = 0; c < C && j + c < to; c++) s[r * SEG + j + c] = t[c];
+			const v4 t = sums(lanes4(a[r][0]), lanes4(a[r][1]), lanes4(a[r][C - 2]), lanes4(a[r][C - 1]));
+			float *y = s + r * SEG + j;
+			if (C == 4 && j + 4 <= to)
+				*(v4u *)y = (v4u)t;
+			else
+				for (int c = 0; c < C && j + c < to; c++) y[c] = t[c];
 		}
 	}
 }
@@ -100,7 +104,8 @@ static void soften(float *s, int from, int to, float cap, partial *out) {
 		sum += e;
 		vstore(s + j, e);
 	}
-	out->sum = vsum(sum);
+	const v4 t = lanes4(sum);
+	out->sum = (t[0] + t[2]) + (t[1] + t[3]);
 }
 
 // join makes a of a and b, which comes after it.
@@ -124,6 +129,7 @@ struct attend {
 	const int32_t *spans, *sequences;
 	int64_t d, dp, H, Hkv, group, page;
 	float scale, cap, *y;
+	bool invariant;
 };
 
 // queries are tokens of one sequence and the heads of one key/value head: rows of (token, head).
@@ -171,6 +177,20 @@ static range seen(const attend &a, const queries &t, int r, int n, int64_t base)
 
 static inline int tile_of(int n) { return n == 4 ? 4 : n < 3 ? n : 3; }
 
+// soften_rows is soften for rows [from, to).
+static void soften_rows(const attend &a, const queries &t, int64_t base, int from, int to, float *s, partial *out) {
+	range own = {};
+	for (int i = from; i < to; i++) {
+		if (i == from || i % a.group == 0) own = seen(a, t, i, 1, base);
+		if (own.from < own.to) {
+			soften(s + i * SEG, (int)own.from, (int)own.to, a.cap, out + i);
+			continue;
+		}
+		out[i].sum = 0;
+		memset(s + i * SEG, 0, SEG * 4);
+	}
+}
+
 template <class W>
 static void score_rows(const attend &a, const queries &t, int64_t base, const W *const *k, float *s, partial *out) {
 	for (int r = 0, n; r < t.rows; r += n) {
@@ -184,15 +204,7 @@ static void score_rows(const attend &a, const queries &t, int64_t base, const W 
 		case 3: dot_keys<3>(q, a.dp, k, (int)c.from, (int)c.to, x); break;
 		case 4: dot_keys<4>(q, a.dp, k, (int)c.from, (int)c.to, x); break;
 		}
-		for (int i = r; i < r + n; i++) {
-			const range own = seen(a, t, i, 1, base);
-			if (own.from < own.to) {
-				soften(s + i * SEG, (int)own.from, (int)own.to, a.cap, out + i);
-				continue;
-			}
-			out[i].sum = 0;
-			memset(s + i * SEG, 0, SEG * 4);
-		}
+		soften_rows(a, t, base, r, r + n, s, out);
 	}
 }
 template <class W>
@@ -227,13 +239,37 @@ static void unpack(const attend &a, const queries &t, const T *x, int64_t base, 
 	}
 }
 
+// score_packed is score_rows by products on packed panels.
+static void score_packed(const attend &a, const queries &t, int64_t base, range c, float *s, partial *out) {
+	float *panels = scratch(3, (size_t)SEG * a.d);
+	const int64_t from = c.from / NR * NR; // in the page where c.from is: pages are whole panels
+	for (int64_t j = from, n; j < c.to; j += n) {
+		n = std::min(a.page - (base + j) % a.page, c.to - j);
+		pack_b(a.k->type, (const char *)a.k->data + type_bytes(a.k->type, first_element(a, t, base + j)), a.Hkv * a.d, false, 0, (int)n, 0, (int)a.d, panels + (j - from) * a.d);
+	}
+	::block(t.rows, (int)(c.to - from), (int)a.d, t.q, a.dp, 1, panels, s + from, SEG, false);
+	soften_rows(a, t, base, 0, t.rows, s, out);
+}
+
+// fetch asks for rows of n bytes long before they are read: heads lie side by side, so that the rows of one are far apart.
+template <class W>
+static inline void fetch(const W *const *rows, range c, int64_t n) {
+	for (int64_t j = c.from; j < c.to; j++)
+		for (int64_t i = 0; i < n; i += 64) __builtin_prefetch((const char *)rows[j] + i);
+}
+
 template <class W>
 static void direct(const attend &a, const queries &t, int64_t base, range c, float *s, partial *out) {
-	const W *rows[SEG];
-	for (int64_t j = c.from; j < c.to; j++) rows[j] = (const W *)a.k->data + first_element(a, t, base + j);
-	score_rows(a, t, base, rows, s, out);
-	for (int64_t j = c.from; j < c.to; j++) rows[j] = (const W *)a.v->data + first_element(a, t, base + j);
-	mix_rows(a, t, base, rows, s, out);
+	const W *keys[SEG], *values[SEG];
+	for (int64_t j = c.from; j < c.to; j++) {
+		const int64_t at = first_element(a, t, base + j);
+		keys[j] = (const W *)a.k->data + at;
+		values[j] = (const W *)a.v->data + at;
+	}
+	fetch(keys, c, a.d * sizeof(W));
+	fetch(values, c, a.d * sizeof(W));
+	score_rows(a, t, base, keys, s, out);
+	mix_rows(a, t, base, values, s, out);
 }
 
 // segment computes what the rows get of one. y of out (rows, dp) is one array.
@@ -250,8 +286,12 @@ static void segment(const attend &a, const queries &t, int index, partial *out) 
 	}
 	const float *rows[SEG];
 	float *floats = scratch(1, (size_t)SEG * a.dp + ROW_EXTRA);
-	unpack(a, t, a.k, base, c, floats, rows);
-	score_rows(a, t, base, rows, s, out);
+	if (t.rows > kDirect && !a.invariant && a.page % NR == 0) {
+		score_packed(a, t, base, c, s, out);
+	} else {
+		unpack(a, t, a.k, base, c, floats, rows);
+		score_rows(a, t, base, rows, s, out);
+	}
 	unpack(a, t, a.v, base, c, floats, rows);
 	mix_rows(a, t, base, rows, s, out);
 }
@@ -327,7 +367,7 @@ struct blocks {
 };
 
 // y (N, H·D) = softmax(cap(f[0]·q·kᵀ))·v, cap(s) = f[1]·tanh(s/f[1]), or s where f[1] is 0. src: q (N, H, D), at most kRows heads to a key/value head; k and v
-// (S, Hkv, D) in F32, F16, BF16, or in Q8_0 where D is a multiple of 32, pages of i[2] rows; spans (N, 2) I32: the positions [from, to) that a query sees;
+// (S, Hkv, D) in F32, F16, BF16, or in Q8_0 where D is a multiple of 32, pages of i[2] rows; i[3]: whether results must not depend on what else is computed; spans (N, 2) I32: the positions [from, to) that a query sees;
 // sequences (N) I32: the row of the tables that it uses; tables (R, M) I32: the pages of a sequence; and memory that the threads share, of any size.
 void paged_attention(T *dst, int, int nth, void *params) {
 	lg_params *p = (lg_params *)params;
@@ -338,6 +378,7 @@ void paged_attention(T *dst, int, int nth, void *params) {
 	a.Hkv = a.k->ne[1];
 	a.group = a.H / a.Hkv;
 	a.page = p->i[2];
+	a.invariant = p->i[3];
 	a.scale = p->f[0];
 	a.cap = p->f[1];
 	a.y = out(dst);

@@ -204,6 +204,7 @@ func TestPagedAttentionIsInvariant(t *testing.T) {
 		var want []float32
 		run := func(dev *Device, at, count, company int, compare bool) {
 			b := newBench(t, dev)
+			b.g.Invariant = true
 			k, v := b.w(c.dtype, rows, c.kv, c.d), b.w(c.dtype, rows, c.kv, c.d)
 			k.SetValues(keys)
 			v.SetValues(values)

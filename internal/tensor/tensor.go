@@ -237,6 +237,10 @@ type Graph struct {
 	Training bool // dropout is on
 	Exact    bool // products with quantized weights take activations as they are, else rounded to 8 bits where that is faster
 
+	// Invariant: a row of a result does not depend, to the bit, on how many other rows there are, on which, or on how a
+	// sequence was cut into batches. Products take one path for any number of rows then, which is slower for few.
+	Invariant bool
+
 	nodes  []*Tensor
 	ropes  map[ropeKey]*Tensor
 	shared map[any]*Tensor
