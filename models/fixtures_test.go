@@ -293,14 +293,14 @@ func proveGreedy(t *testing.T, f fixture) {
 	var want struct{ Greedy []int32 }
 	f.json(t, "results.json", &want)
 	m := f.load(t, "config.json", false)
-	e := generate.New(f.dev, m, tensor.F32)
+	e := generate.New(f.dev, m, generate.Options{Cache: tensor.F32})
 	defer e.Close()
 	var got []int32
-	for id, err := range e.Generate(t.Context(), generate.Request{Prompt: in.Prompt, MaxTokens: len(want.Greedy), Sampler: sample.New(sample.Config{})}) {
+	for token, err := range e.Generate(t.Context(), generate.Request{Prompt: in.Prompt, MaxTokens: len(want.Greedy), Sampling: sample.Config{}}) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got = append(got, id)
+		got = append(got, token.ID)
 	}
 	if !slices.Equal(got, want.Greedy) {
 		t.Errorf("got  %v\nwant %v", got, want.Greedy)

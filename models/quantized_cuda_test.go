@@ -78,13 +78,13 @@ func (f fixture) compute(t *testing.T, s quantizedSource) (c computed) {
 	}
 	in := f.inputs(t)
 	c.logits = logits(t, f.dev, m, in.Long)
-	e := generate.New(f.dev, m, tensor.F32)
+	e := generate.New(f.dev, m, generate.Options{Cache: tensor.F32})
 	defer e.Close()
-	for id, err := range e.Generate(t.Context(), generate.Request{Prompt: in.Prompt, MaxTokens: 6, Sampler: sample.New(sample.Config{})}) {
+	for token, err := range e.Generate(t.Context(), generate.Request{Prompt: in.Prompt, MaxTokens: 6, Sampling: sample.Config{}}) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.tokens = append(c.tokens, id)
+		c.tokens = append(c.tokens, token.ID)
 	}
 	tr := f.trainer(t, m, optim.Config{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8}, true)
 	loss, _, err := tr.Step([]data.Batch{batch(in.IDs, in.IDs)}, 0, 0).Wait() // a rate of 0: only the gradients

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/litgpt-go/litgpt/internal/repl"
-	"github.com/litgpt-go/litgpt/internal/sample"
 	"github.com/litgpt-go/litgpt/tokenizer"
 )
 
@@ -74,10 +73,10 @@ func (m *chatModel) Reply(ctx context.Context, conversation []repl.Turn, emit fu
 	}
 	a.PromptTokens = len(ids)
 	m.turns++
-	sampler := sample.New(m.c.Sampling.config(m.turns - 1))
+	sampling := m.c.Sampling.config(m.turns - 1)
 	stream := m.t.tok.Stream(true)
 	var start time.Time
-	reason, err := m.t.answer(ctx, ids, m.c.MaxNewTokens, sampler, func(sure []int32) error {
+	reason, err := m.t.answer(ctx, ids, m.c.MaxNewTokens, sampling, func(sure []int32) error {
 		if start.IsZero() {
 			start = time.Now() // the prompt is read, decoding begins
 		}

@@ -107,7 +107,7 @@ type contender struct {
 func newContender(b *testing.B, dev *tensor.Device, config string) contender {
 	b.Helper()
 	m := randomModelOn(b, dev, config, checkpoint.BF16)
-	c := contender{engine: generate.New(dev, m, tensor.F16), dims: m.Dims()}
+	c := contender{engine: generate.New(dev, m, generate.Options{Cache: tensor.F16}), dims: m.Dims()}
 	b.Cleanup(c.engine.Close)
 	for _, p := range nn.Params(m) {
 		switch shape := p.Shape(); {
@@ -127,7 +127,7 @@ func (c contender) run(b *testing.B, prompt, tokens, salt int) time.Duration {
 	ids := make([]int32, prompt)
 	ids[0] = int32(salt%1000 + 1)
 	start := processorTime(b)
-	req := generate.Request{Prompt: ids, MaxTokens: tokens, Sampler: sample.New(sample.Config{})}
+	req := generate.Request{Prompt: ids, MaxTokens: tokens, Sampling: sample.Config{}}
 	for _, err := range c.engine.Generate(context.Background(), req) {
 		if err != nil {
 			b.Fatal(err)

@@ -112,7 +112,7 @@ func TestPlanIsTheRun(t *testing.T) {
 				err = tk.load(silent.Log(nil))
 			}
 			if err == nil {
-				request := generate.Request{Prompt: make([]int32, tt.prompt), MaxTokens: tt.tokens, Sampler: sample.New(sample.Config{})}
+				request := generate.Request{Prompt: make([]int32, tt.prompt), MaxTokens: tt.tokens, Sampling: sample.Config{}}
 				for _, e := range tk.engine.Generate(t.Context(), request) {
 					err = errors.Join(err, e)
 				}

@@ -79,12 +79,12 @@ func BenchmarkQuantized(b *testing.B) {
 		b.Run(x.name, func(b *testing.B) {
 			dev, m := quantizedModel(b, x.of)
 			run := func(b *testing.B, prompt, tokens int) {
-				e := generate.New(dev, m, tensor.F16)
+				e := generate.New(dev, m, generate.Options{Cache: tensor.F16})
 				defer e.Close()
 				ids := make([]int32, prompt)
 				step := func(i int) {
 					ids[0] = int32(i%400 + 1)
-					req := generate.Request{Prompt: ids, MaxTokens: tokens, Sampler: sample.New(sample.Config{})}
+					req := generate.Request{Prompt: ids, MaxTokens: tokens, Sampling: sample.Config{}}
 					for _, err := range e.Generate(context.Background(), req) {
 						if err != nil {
 							b.Fatal(err)

@@ -113,7 +113,7 @@ func smolTokenizer(t *testing.T, dir string) *tokenizer.Tokenizer {
 func TestSmolLM2Greedy(t *testing.T) {
 	ref, dir, dev, m := smollm2(t)
 	tok := smolTokenizer(t, dir)
-	e := generate.New(dev, m, tensor.F32)
+	e := generate.New(dev, m, generate.Options{Cache: tensor.F32})
 	defer e.Close()
 	for _, tt := range ref.Greedy {
 		t.Run(tt.Prompt, func(t *testing.T) {
@@ -121,11 +121,11 @@ func TestSmolLM2Greedy(t *testing.T) {
 				t.Fatalf("got the ids %v, want %v", got, tt.IDs)
 			}
 			i := 0
-			for id, err := range e.Generate(t.Context(), generate.Request{Prompt: tt.IDs, MaxTokens: len(tt.Tokens), Sampler: sample.New(sample.Config{})}) {
+			for token, err := range e.Generate(t.Context(), generate.Request{Prompt: tt.IDs, MaxTokens: len(tt.Tokens), Sampling: sample.Config{}}) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if id != tt.Tokens[i] {
+				if id := token.ID; id != tt.Tokens[i] {
 					if tt.Gap[i] < 0.05 {
 						t.Logf("token %d is %d instead of %d, whose logit is only %g larger: the comparison ends", i, id, tt.Tokens[i], tt.Gap[i])
 						return

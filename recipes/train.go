@@ -328,16 +328,16 @@ func (s *session) exampleFrom(ids []int32, tok *tokenizer.Tokenizer) func(contex
 			log.Warn("no example: the prompt and max_new_tokens exceed the context", "tokens", len(ids))
 			return nil
 		}
-		e := generate.New(s.dev, s.model, tensor.F32)
+		e := generate.New(s.dev, s.model, generate.Options{Cache: tensor.F32, Positions: len(ids) + s.eval.MaxNewTokens})
 		defer e.Close()
-		sampler := sample.New(sample.Config{Temperature: 0.8, TopP: 1, Seed: uint64(s.seed)})
+		sampling := sample.Config{Temperature: 0.8, TopP: 1, Seed: uint64(s.seed)}
 		stops := sample.NewStops(single(tok.EOS()))
 		var out []int32
-		for id, err := range e.Generate(ctx, generate.Request{Prompt: ids, MaxTokens: s.eval.MaxNewTokens, Sampler: sampler}) {
+		for token, err := range e.Generate(ctx, generate.Request{Prompt: ids, MaxTokens: s.eval.MaxNewTokens, Sampling: sampling}) {
 			if err != nil {
 				return err
 			}
-			emit, done := stops.Push(id)
+			emit, done := stops.Push(token.ID)
 			if out = append(out, emit...); done {
 				break
 			}

@@ -147,13 +147,13 @@ static void few(const W *w, const float *x, float *const *y, int n, range r, int
 }
 
 // rounded_experts computes columns r of the n pairs of one expert with activations rounded to 8 bits, as matvec_quantized and matmul_rounded do.
-static void rounded_experts(const block_kernels *b, T *dst, const T *x, const uint8_t *w, const int32_t *of, int n, int64_t per, range r) {
+static void rounded_experts(const block_kernels *b, T *dst, const T *x, const uint8_t *w, const int32_t *of, int n, int64_t per, range r, bool invariant) {
 	const int64_t k = x->ne[0], m = dst->ne[0], ld = rounded_row(k), row = block_bytes(dst->src[1]->type, k);
 	for (int from = 0; from < n; from += kPairs) {
 		const int rows = std::min(kPairs, n - from);
 		float *in = scratch(2, (size_t)kPairs * ld);
 		for (int j = 0; j < rows; j++) round_row(f32(x) + of[from + j] / per * k, (int)k, in + j * ld);
-		if (n <= b->most) {
+		if (n <= b->most && !invariant) {
 			float *y[few_at_most];
 			for (int j = 0; j < n; j++) y[j] = out(dst) + of[j] * m;
 			return b->few(w, in, n, (int)k, y, r.from, r.to);
@@ -168,7 +168,7 @@ static void rounded_experts(const block_kernels *b, T *dst, const T *x, const ui
 }
 
 // dst (P, m): row p is W[e]·x, with x row p/i[0] of src0 and W[e] the weights of its expert, src1 (E, m, k) of any type;
-// with i[1], which is the adjoint, W[e]ᵀ·x for W (E, k, m). Without i[2] products with quantized weights may round x. src2: the group of P pairs among E experts.
+// with i[1], which is the adjoint, W[e]ᵀ·x for W (E, k, m). Without i[2] products with quantized weights may round x; with i[3] each pair is computed the same way however many there are. src2: the group of P pairs among E experts.
 // Threads share the columns, so that each has its part of every expert's work, and no sum is split.
 void experts(T *dst, int ith, int nth, void *params) {
 	const lg_params *p = (const lg_params *)params;
@@ -178,14 +178,15 @@ void experts(T *dst, int ith, int nth, void *params) {
 	const int32_t *first = i32(dst->src[2]), *pair = first + e + 1;
 	const int block = type_block(w->type);
 	const block_kernels *rounded = trans || p->i[2] || block == 1 ? nullptr : block_kernels_of(w->type);
-	if (rounded && !rounded->few) rounded = nullptr;
+	const bool invariant = p->i[3];
+	if (rounded && (!rounded->few || (invariant && !rounded->many))) rounded = nullptr;
 	range r = share(m, ith, nth, trans && block > NR ? block : NR); // blocks along m are not cut
 	if (r.from >= r.to) return;
 	for (int64_t i = 0; i < e; i++) {
 		const char *we = (const char *)w->data + type_bytes(w->type, i * m * k);
 		const int32_t *of = pair + first[i];
 		const int n = first[i + 1] - first[i];
-		if (n <= kFewPairs && !trans && block == 1) {
+		if (n <= kFewPairs && !trans && block == 1 && !invariant) {
 			if (n == 0) continue;
 			float *in = scratch(2, (size_t)kFewPairs * k), *ys[kFewPairs];
 			for (int j = 0; j < n; j++) {
@@ -200,7 +201,7 @@ void experts(T *dst, int ith, int nth, void *params) {
 			continue;
 		}
 		if (rounded && n > 0 && (n <= rounded->most || rounded->many)) {
-			rounded_experts(rounded, dst, x, (const uint8_t *)we, of, n, per, r);
+			rounded_experts(rounded, dst, x, (const uint8_t *)we, of, n, per, r, invariant);
 			continue;
 		}
 		for (int from = 0; from < n; from += kPairs) {

@@ -150,7 +150,7 @@ func (g *Graph) compileGroup(dev *Device, outputs []*Tensor) (p *Program, err er
 
 	graphs := make([]*Graph, n)
 	for i := range graphs {
-		graphs[i] = &Graph{Training: g.Training, Exact: g.Exact}
+		graphs[i] = &Graph{Training: g.Training, Exact: g.Exact, Invariant: g.Invariant}
 	}
 	clones := make([]map[*Tensor]*Tensor, n) // by stage: a node, or an input of it, as the stage has it
 	for i := range clones {

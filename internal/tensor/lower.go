@@ -26,6 +26,11 @@ func lowerCPU(p *Program, t *Tensor, src []ggml.Tensor) ggml.Tensor {
 	if t.Op == OpMatMulT && t.Src[1].dtype.Quantized() && !t.g.Exact {
 		return p.lowerRounded(t, src)
 	}
+	if t.Op == OpPagedAttention {
+		a := params(t.Attr)
+		a.I[3] = flag(t.g.Invariant)
+		return p.ctx.Custom(ggml.PagedAttention, ne(t.shape), a, append(src, p.partials(t))...)
+	}
 	return lowerings[t.Op](p.ctx, t, src)
 }
 
@@ -37,7 +42,7 @@ var lowerings = [...]lowering{
 		return c.Scale(s[0], float32(t.Attr.(float64)))
 	},
 	OpMatMulT: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		if len(t.shape) == 2 && t.shape[0] <= smallProduct && !t.Src[1].dtype.Quantized() {
+		if len(t.shape) == 2 && t.shape[0] <= smallProduct && !t.g.Invariant && !t.Src[1].dtype.Quantized() {
 			return c.Custom(ggml.MatVec, ne(t.shape), ggml.Params{}, s...)
 		}
 		return c.Custom(ggml.MatMul, ne(t.shape), ggml.Params{}, s...)
@@ -90,8 +95,9 @@ var lowerings = [...]lowering{
 	OpSetRows: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return c.SetRows(s[0], s[2], s[1])
 	},
-	OpAttention:     custom(ggml.Attention),
-	OpAttentionBack: custom(ggml.AttentionBack),
+	OpAttention:      custom(ggml.Attention),
+	OpAttentionBack:  custom(ggml.AttentionBack),
+	OpPagedAttention: custom(ggml.PagedAttention),
 	OpPart: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return c.View(s[0], ne(t.shape), F32.Bytes(1), F32.Bytes(t.Attr.(int)))
 	},
@@ -130,11 +136,7 @@ var lowerings = [...]lowering{
 		return c.Custom(ggml.GroupCounts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int))}}, s...)
 	},
 	OpExperts: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		exact := int64(0)
-		if t.g.Exact {
-			exact = 1
-		}
-		return c.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int)), 0, exact}}, s...)
+		return c.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{int64(t.Attr.(int)), 0, flag(t.g.Exact), flag(t.g.Invariant)}}, s...)
 	},
 	OpExpertsBack: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return c.Custom(ggml.Experts, ne(t.shape), ggml.Params{I: [6]int64{1, 1}}, s...)
@@ -157,7 +159,7 @@ func (p *Program) lowerRounded(t *Tensor, s []ggml.Tensor) ggml.Tensor {
 	w := dtypes[t.Src[1].dtype].ggml
 	switch {
 	case len(t.shape) != 2 || len(t.Src[1].shape) != 2:
-	case t.shape[0] <= w.FewRows():
+	case t.shape[0] <= w.FewRows() && !t.g.Invariant:
 		return p.ctx.Custom(ggml.MatVec, ne(t.shape), ggml.Params{}, s...)
 	case w.Rounds():
 		return p.ctx.Custom(ggml.MatMulRounded, ne(t.shape), ggml.Params{}, p.rounded(t.Src[0], s[0]), s[1])
@@ -183,6 +185,13 @@ func custom(k ggml.Kernel) lowering {
 	}
 }
 
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // params are an operation's parameters as the kernels read them.
 func params(attr any) (p ggml.Params) {
 	switch a := attr.(type) {
@@ -191,13 +200,11 @@ func params(attr any) (p ggml.Params) {
 	case int:
 		p.I[0] = int64(a)
 	case bool:
-		if a {
-			p.I[0] = 1
-		}
+		p.I[0] = flag(a)
 	case Activation:
 		p.I[0] = activations[a].kernel
 	case Attn:
-		p.F[0], p.F[1], p.I[0] = float32(a.Scale), float32(a.Softcap), int64(a.Sequences)
+		p.F[0], p.F[1], p.I[0], p.I[2] = float32(a.Scale), float32(a.Softcap), int64(a.Sequences), int64(a.Page)
 	case Norm:
 		p.F[0], p.F[1] = float32(a.Eps), float32(a.Offset)
 	}
@@ -235,6 +242,7 @@ var operandTypes = [numOps][][]DType{
 	OpSetRows:          {cached, integers},
 	OpAttention:        {nil, cached, cached, integers},
 	OpAttentionBack:    {nil, nil, nil, integers},
+	OpPagedAttention:   {nil, cached, cached, integers, integers, integers},
 	OpCrossEntropy:     {nil, integers},
 	OpCrossEntropyBack: {nil, integers},
 	OpDropout:          {nil, integers},
@@ -272,7 +280,7 @@ func checkOperands(t *Tensor) {
 	switch {
 	case (t.Op == OpReshape || t.Op == OpSetRows) && t.dtype != t.Src[0].dtype:
 		fail(t.Op, "weight %q is %v, it was %v when the graph was built", t.Src[0].Name, t.Src[0].dtype, t.dtype)
-	case t.Op == OpAttention && t.Src[1].dtype != t.Src[2].dtype:
+	case (t.Op == OpAttention || t.Op == OpPagedAttention) && t.Src[1].dtype != t.Src[2].dtype:
 		fail(t.Op, "keys are %v, values %v", t.Src[1].dtype, t.Src[2].dtype)
 	}
 }
