@@ -112,7 +112,7 @@ func (o *object) stepValue(p *Parser, b byte) (done, ok bool) {
 		case nameField:
 			o.raw = append(o.raw, b)
 		case argumentsField:
-			if !p.open && o.name != "" {
+			if !p.open && o.name != "" && o.value.kind != 0 {
 				if !p.marked && !p.known[o.name] {
 					return false, false
 				}
@@ -143,8 +143,8 @@ func (o *object) stepValue(p *Parser, b byte) (done, ok bool) {
 		switch {
 		case p.open:
 			p.text = o.value.finish(p.text)
-		case o.name != "": // null, a number or a word, of which nothing was given out
-			if !p.marked && !p.known[o.name] {
+		case o.name != "": // a number or a word, of which nothing was given out
+			if !p.marked && (!p.known[o.name] || string(o.value.word) != "null") {
 				return false, false
 			}
 			p.begin(o.name)
