@@ -194,8 +194,11 @@ func TestTemplatesAreRead(t *testing.T) {
 			continue
 		}
 		answer = strings.TrimPrefix(answer, "\n<think>\n\n</think>\n\n")
-		for _, end := range []string{"\n", "</s>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|end_of_text|>", "<|im_end|>", "\n", "</s>"} {
-			answer = strings.TrimSuffix(answer, end)
+		for range 2 {
+			answer = strings.TrimRight(answer, "\n")
+			for _, end := range []string{"</s>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|end_of_text|>"} {
+				answer = strings.TrimSuffix(answer, end)
+			}
 		}
 		answer, _, _ = strings.Cut(answer, "<|end|>") // of Phi: nothing follows but its eos token
 		for i := range len(answer) {
