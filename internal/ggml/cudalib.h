@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define LG_CUDA_ABI 2
+#define LG_CUDA_ABI 3
 
 struct ggml_tensor;
 struct ggml_cgraph;

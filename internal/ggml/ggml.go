@@ -96,6 +96,7 @@ const (
 	Scratch          Kernel = C.LG_SCRATCH // not on the CPU: memory for the operation that reads it
 	Round            Kernel = C.LG_ROUND   // on the CPU only, as the next: quantized.cpp
 	MatMulRounded    Kernel = C.LG_MATMUL_ROUNDED
+	PagedAttention   Kernel = C.LG_PAGED_ATTENTION
 )
 
 // Activations, in Params.I[0] of Act, ActBack, Gate and GateBack.
@@ -194,7 +195,7 @@ func (c *Context) View(a Tensor, ne [4]int64, element, offset int) Tensor {
 }
 
 func (c *Context) keep(k Kernel, p Params) unsafe.Pointer {
-	m := (*C.lg_params)(C.malloc(C.size_t(unsafe.Sizeof(C.lg_params{}))))
+	m := (*C.lg_params)(C.calloc(1, C.size_t(unsafe.Sizeof(C.lg_params{}))))
 	*(*Params)(unsafe.Pointer(m)) = p
 	m.kernel = C.int(k)
 	c.params = append(c.params, unsafe.Pointer(m))

@@ -285,13 +285,13 @@ void matvec_quantized(T *dst, int ith, int nth, void *params);
 
 // dst (n, m) = x·Wᵀ for few rows: x (n, k) F32, W (m, k) of any type, read once; floats are converted exactly.
 static void matvec(T *dst, int ith, int nth, void *params) {
-	range r = share(dst->ne[0], ith, nth, 16);
 	if (type_block(dst->src[1]->type) > 1) return matvec_quantized(dst, ith, nth, params);
-	switch ((int)dst->src[1]->type) {
-	case LG_F16: return matvec_rows<f16>(dst, r);
-	case LG_BF16: return matvec_rows<bf16>(dst, r);
-	default: return matvec_rows<float>(dst, r);
-	}
+	for (range r; next_part((lg_params *)params, dst->ne[0], 16, nth, &r);)
+		switch ((int)dst->src[1]->type) {
+		case LG_F16: matvec_rows<f16>(dst, r); break;
+		case LG_BF16: matvec_rows<bf16>(dst, r); break;
+		default: matvec_rows<float>(dst, r);
+		}
 }
 
 // order_key is an integer that orders elements of a row as TopK does: by value, NaN above all, −0 as 0, ties by lowest id.
@@ -382,6 +382,7 @@ KERNEL(glu_back);
 KERNEL(softmax_back);
 KERNEL(round_rows);
 KERNEL(matmul_rounded);
+KERNEL(paged_attention);
 
 lg_function lg_kernel_function(int kernel) {
 	static const lg_function table[LG_COUNT] = {
@@ -390,6 +391,6 @@ lg_function lg_kernel_function(int kernel) {
 		rope_table, rope, rows_back, zero, attention, attention_back, cross_entropy, cross_entropy_back,
 		sum_to, dropout, accumulate, adamw, square_sum, matvec, add_dot, clip, top_k,
 		route, route_weights, route_weights_back, group, group_counts, experts, experts_back_w, combine, combine_back, combine_back_w, glu, glu_back, softmax_back,
-		nullptr, nullptr, nullptr, round_rows, matmul_rounded};
+		nullptr, nullptr, nullptr, round_rows, matmul_rounded, paged_attention};
 	return kernel >= 0 && kernel < LG_COUNT ? table[kernel] : nullptr;
 }

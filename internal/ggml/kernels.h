@@ -28,11 +28,15 @@ int lg_few_rows(int type);
 // lg_rounds tells the quantized types that LG_MATMUL_ROUNDED multiplies by, in this build.
 bool lg_rounds(int type);
 
+enum { LG_SPLIT = 64 };
+
 // Parameters of the operations below; the meaning of each field is said at the operation (kernels.cpp, norms.cpp, activations.cpp, attention.cpp).
 typedef struct {
 	float f[4];
 	int64_t i[6];
-	int kernel; // enum lg_kernel, for devices that launch by it
+	int kernel;    // enum lg_kernel, for devices that launch by it
+	int next, out; // what next_work has given out, and to how many threads nothing more
+	int done[LG_SPLIT]; // of paged_attention
 } lg_params;
 
 enum lg_kernel {
@@ -44,6 +48,7 @@ enum lg_kernel {
 	LG_COMBINE, LG_COMBINE_BACK, LG_COMBINE_BACK_W, LG_GLU, LG_GLU_BACK, LG_SOFTMAX_BACK, // experts.cpp
 	LG_CONVERT, LG_ROWS, LG_SCRATCH, // of devices other than the CPU: another type; rows of a quantized table; memory for the operation that reads it
 	LG_ROUND, LG_MATMUL_ROUNDED, // of the CPU: quantized.cpp
+	LG_PAGED_ATTENTION, // attention_paged.cpp
 	LG_COUNT
 };
 

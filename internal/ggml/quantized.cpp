@@ -18,11 +18,11 @@ bool lg_rounds(int type) {
 }
 
 // dst (n, m) = x·Wᵀ for few rows x (n, k) F32. Every thread rounds all of x for itself: that is less than waiting for the others.
-void matvec_quantized(T *dst, int ith, int nth, void *) {
+void matvec_quantized(T *dst, int, int nth, void *params) {
 	const T *x = dst->src[0], *w = dst->src[1];
 	const int64_t k = x->ne[0], m = dst->ne[0], n = dst->ne[1], row = block_bytes(w->type, k);
-	range r = share(m, ith, nth, 16);
-	if (r.from >= r.to) return;
+	range r;
+	if (!next_part((lg_params *)params, m, 16, nth, &r)) return;
 	const uint8_t *base = (const uint8_t *)w->data;
 	const block_kernels *b = block_kernels_of(w->type);
 	if (b && b->few) {
@@ -31,7 +31,8 @@ void matvec_quantized(T *dst, int ith, int nth, void *) {
 			round_row(f32(x) + i * k, (int)k, rounded + i * rounded_row(k));
 			y[i] = out(dst) + i * m;
 		}
-		b->few(base, rounded, (int)n, (int)k, y, r.from, r.to);
+		do b->few(base, rounded, (int)n, (int)k, y, r.from, r.to);
+		while (next_part((lg_params *)params, m, 16, nth, &r));
 		return;
 	}
 	const ggml_type_traits_cpu *t = ggml_get_type_traits_cpu(w->type);
@@ -44,11 +45,13 @@ void matvec_quantized(T *dst, int ith, int nth, void *) {
 		bad[i] = 0;
 		for (int64_t j = 0; j < k; j++) bad[i] += f32(x)[i * k + j] * 0;
 	}
-	for (int64_t j = r.from; j < r.to; j++)
-		for (int64_t i = 0; i < n; i++) {
-			t->vec_dot((int)k, out(dst) + i * m + j, 0, base + j * row, 0, rounded + i * ld, 0, 1);
-			out(dst)[i * m + j] += bad[i];
-		}
+	do {
+		for (int64_t j = r.from; j < r.to; j++)
+			for (int64_t i = 0; i < n; i++) {
+				t->vec_dot((int)k, out(dst) + i * m + j, 0, base + j * row, 0, rounded + i * ld, 0, 1);
+				out(dst)[i * m + j] += bad[i];
+			}
+	} while (next_part((lg_params *)params, m, 16, nth, &r));
 }
 
 // dst (n, 3k/8): the rows of src0 (n, k) rounded, as round_row says.
