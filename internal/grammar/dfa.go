@@ -193,15 +193,17 @@ func (d *dfa) minimal() *dfa {
 	}
 	class := make([]int32, len(d.states))
 	count := 0
+	var key []byte
+	var edges []edge
 	for {
-		index := map[string]int32{}
+		index := make(map[string]int32, count+1)
 		next := make([]int32, len(d.states))
 		for i, s := range d.states {
-			key := binary.LittleEndian.AppendUint32(nil, uint32(class[i]))
+			key = binary.LittleEndian.AppendUint32(key[:0], uint32(class[i]))
 			if s.accept {
 				key = append(key, 1)
 			}
-			var edges []edge
+			edges = edges[:0]
 			for _, e := range s.edges {
 				edges = appendEdge(edges, edge{e.lo, e.hi, class[e.to]})
 			}

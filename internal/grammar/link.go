@@ -24,6 +24,7 @@ type pushState struct {
 	edges  []edge
 	calls  []pushCall
 	accept bool
+	only   bool // can go on with the rest of a string, and nothing else
 	head   bool
 	rest   *lengths // of the string this is a state of
 	inRest int32    // its number in restOfString
@@ -407,6 +408,10 @@ func (l *linker) flatten() *automaton {
 				}
 			}
 		}
+	}
+	for i := range a.states {
+		s := &a.states[i]
+		s.only = !s.accept && len(s.edges) == 0 && len(s.calls) == 1 && a.states[s.calls[0].start].rest != nil
 	}
 	a.start = at[0][0]
 	a.findClasses()

@@ -1,7 +1,9 @@
 package grammar
 
 import (
+	"fmt"
 	"strings"
+	"sync"
 )
 
 const (
@@ -17,9 +19,9 @@ const (
 	pathChar = `(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})`
 )
 
-// formats are the formats that are kept, each by expressions that all have to
+// formatTexts are the formats that are kept, each by expressions that all have to
 // match. Other formats only describe, as JSON Schema has it.
-var formats = map[string][]string{
+var formatTexts = map[string][]string{
 	"date":      {date}, // of the calendar, years 1 to 9999
 	"time":      {clock},
 	"date-time": {date + `T` + clock},
@@ -30,6 +32,46 @@ var formats = map[string][]string{
 	"hostname":  {label + `(?:\.` + label + `){0,6}`},
 	"email":     {atom + `(?:\.` + atom + `)*@` + label + `(?:\.` + label + `){1,4}`, `[^@]{1,64}@[^@]+`},
 	"uri":       {`[A-Za-z][A-Za-z0-9+.-]*://` + label + `(?:\.` + label + `){0,6}(?::\d{1,5})?(?:/` + pathChar + `*)?(?:\?(?:` + pathChar + `|\?)*)?(?:#(?:` + pathChar + `|\?)*)?`},
+}
+
+// formats are the automata of formatTexts, each made when it is first asked for.
+var formats = func() map[string]func() *dfa {
+	m := map[string]func() *dfa{}
+	for name, all := range formatTexts {
+		m[name] = sync.OnceValue(func() *dfa {
+			d, err := matchesAll(all)
+			if err != nil {
+				panic(fmt.Errorf("format %s: %w", name, err)) // a test makes them all
+			}
+			return d
+		})
+	}
+	return m
+}()
+
+// matchesAll is the automaton of what matches all of some expressions as a whole.
+func matchesAll(all []string) (out *dfa, err error) {
+	limit := &limits{}
+	for _, e := range all {
+		x, err := parseRegex(e)
+		if err != nil {
+			return nil, err
+		}
+		n, err := x.expression(empty)
+		if err != nil {
+			return nil, err
+		}
+		d, err := determinize(n, limit)
+		if err != nil {
+			return nil, err
+		}
+		if out == nil {
+			out = d
+		} else if out, err = product(out, d, true, limit); err != nil {
+			return nil, err
+		}
+	}
+	return out.trim().minimal(), nil
 }
 
 // ipv6 is eight groups, of which one row may be left out.
@@ -100,18 +142,8 @@ func (s *schemas) stringAutomaton(sh *shape) (*dfa, error) {
 		}
 	}
 	for _, f := range sh.formats {
-		for _, e := range formats[f.text] {
-			x, err := parseRegex(e)
-			if err != nil {
-				return nil, f.errorf("%w", err)
-			}
-			n, err := x.expression(empty)
-			if err != nil {
-				return nil, f.errorf("%w", err)
-			}
-			if err := and(f, n); err != nil {
-				return nil, err
-			}
+		if err := and(f, auto(formats[f.text]())); err != nil {
+			return nil, err
 		}
 	}
 	if sh.min > 0 || sh.max >= 0 {

@@ -92,16 +92,25 @@ func (ar *arena) frame(state int32, up *frame) *frame {
 
 // kernel collects the configurations of a set.
 type kernel struct {
-	a       *automaton
+	ar      *arena
 	configs []config
 	ends    bool
 	escapes bool
 }
 
-// add adds a configuration, and where it can come back to.
+// add adds a configuration, and where it can come back to; under mu.
 func (k *kernel) add(c config) {
 	for {
-		s := &k.a.states[c.state]
+		s := &k.ar.a.states[c.state]
+		if s.only {
+			// What follows is the called rule's, whose states are shared.
+			up := c.up
+			if call := s.calls[0]; !call.last {
+				up = k.ar.frame(call.to, up)
+			}
+			c = config{state: s.calls[0].start, up: up}
+			s = &k.ar.a.states[c.state]
+		}
 		if s.live() {
 			if slices.Contains(k.configs, c) {
 				return
@@ -179,7 +188,7 @@ func (f *frame) number() uint32 {
 func (ar *arena) single(c config) *set {
 	ar.mu.Lock()
 	defer ar.mu.Unlock()
-	k := kernel{a: ar.a}
+	k := kernel{ar: ar}
 	k.add(c)
 	return ar.set(&k)
 }
@@ -188,7 +197,7 @@ func (ar *arena) single(c config) *set {
 func (ar *arena) start() *set {
 	ar.mu.Lock()
 	defer ar.mu.Unlock()
-	k := kernel{a: ar.a, ends: ar.a.empty}
+	k := kernel{ar: ar, ends: ar.a.empty}
 	if ar.a.states[ar.a.start].live() {
 		k.configs = append(k.configs, config{state: ar.a.start})
 	}
@@ -227,7 +236,7 @@ func (s *set) find(b byte) *set {
 	if s.expanded == nil {
 		s.expanded = ar.expand(s.configs)
 	}
-	k := kernel{a: ar.a}
+	k := kernel{ar: ar}
 	for _, c := range s.expanded {
 		p := &ar.a.states[c.state]
 		if to := p.next(b); to >= 0 {
@@ -295,7 +304,7 @@ func (ar *arena) expand(configs []config) []config {
 func (ar *arena) adopt(s *set) *set {
 	ar.mu.Lock()
 	defer ar.mu.Unlock()
-	k := kernel{a: ar.a, ends: s.ends, escapes: s.escapes}
+	k := kernel{ar: ar, ends: s.ends, escapes: s.escapes}
 	for _, c := range s.configs {
 		k.configs = append(k.configs, config{c.state, c.count, ar.adoptFrame(c.up)})
 	}

@@ -12,10 +12,9 @@ type restMasks struct {
 	all   sample.Mask // tokens that stay in the string
 	order []int32     // the same, by how many characters they begin
 	start []int32     // of those that begin k: the index of the first in order; one more at the end
-	pops  []restPop   // nodes of the trie that end the string
+	tails trie        // of tokens that end the string: what they have after it
+	chars []int32     // of tokens in the order of tails.ids: characters they begin
 }
-
-type restPop struct{ node, chars int32 }
 
 // inString marks the tokens that can come in a string with c.count characters.
 func (w *walker) inString(p *pushState, c config) {
@@ -25,20 +24,28 @@ func (w *walker) inString(p *pushState, c config) {
 		most = min(most, int32(p.rest.max)-c.count)
 	}
 	w.addUpTo(r, most)
-	var back *set
-	if c.up != nil {
-		back = w.ar.back(c.up)
+	if p.rest.min == 0 && p.rest.max < 0 {
+		w.ended(&r.tails, c.up)
+		return
 	}
-	for _, pop := range r.pops {
-		if n := int(c.count + pop.chars); n < p.rest.min || p.rest.max >= 0 && n > p.rest.max {
-			continue
-		}
-		for _, id := range w.v.trie.tokens(pop.node) {
+	// The trie has all such tokens; those of a wrong length are left out after it.
+	in := &walker{v: w.v, ar: w.ar, mask: sample.NewMask(w.v.size)}
+	in.ended(&r.tails, c.up)
+	for i, id := range r.tails.ids {
+		n := int(c.count + r.chars[i])
+		if in.mask.Has(id) && n >= p.rest.min && (p.rest.max < 0 || n <= p.rest.max) {
 			w.mask.Set(id)
 		}
-		if back != nil {
-			w.below(pop.node, back, false)
-		}
+	}
+}
+
+// ended marks the tokens that end a string, with what follows on the stack.
+func (w *walker) ended(tails *trie, up *frame) {
+	for _, id := range tails.tokens(0) {
+		w.mask.Set(id)
+	}
+	if up != nil {
+		w.in(tails, 0, w.ar.back(up), false)
 	}
 }
 
@@ -92,27 +99,32 @@ func (v *Vocab) findRest(state int32) *restMasks {
 	stack := make([]at, t.deep+1)
 	stack[0] = at{state, 0}
 	r := &restMasks{all: sample.NewMask(v.size)}
+	var tails []tail
+	chars := map[int32]int32{}
 	var count []int32                     // tokens by characters
 	need := make([]uint16, 0, len(t.ids)) // of each token found
 	var found []int32
-	for i := int32(1); i < int32(len(t.byte)); {
-		depth := t.depth[i]
-		s := stack[depth-1]
-		to := int32(next[s.state][t.byte[i]])
+	for i := int32(1); i < t.nodes[0].end; {
+		n := &t.nodes[i]
+		s := stack[n.depth-1]
+		to := int32(next[s.state][n.byte])
 		if to < 0 {
-			i = t.end[i]
+			i = n.end
 			continue
 		}
 		if to == end {
-			r.pops = append(r.pops, restPop{i, s.chars})
-			i = t.end[i]
+			for _, id := range t.ids[n.first:t.nodes[n.end].first] {
+				tails = append(tails, tail{v.token[id][n.depth:], id})
+				chars[id] = s.chars
+			}
+			i = n.end
 			continue
 		}
 		if s.state == 0 {
 			s.chars++
 		}
 		s.state = to
-		stack[depth] = s
+		stack[n.depth] = s
 		for _, id := range t.tokens(i) {
 			for int(s.chars) >= len(count) {
 				count = append(count, 0)
@@ -123,15 +135,19 @@ func (v *Vocab) findRest(state int32) *restMasks {
 		}
 		i++
 	}
+	r.tails = newTrie(tails)
+	for _, id := range r.tails.ids {
+		r.chars = append(r.chars, chars[id])
+	}
 	r.start = make([]int32, len(count)+1)
 	for k, n := range count {
 		r.start[k+1] = r.start[k] + n
 	}
-	at2 := append([]int32(nil), r.start...)
+	fill := append([]int32(nil), r.start...)
 	r.order = make([]int32, len(found))
 	for i, id := range found {
-		r.order[at2[need[i]]] = id
-		at2[need[i]]++
+		r.order[fill[need[i]]] = id
+		fill[need[i]]++
 	}
 	return r
 }

@@ -90,21 +90,21 @@ func (g *Grammar) waiting(state int) sample.Mask {
 	stack := make([]int32, tr.deep+1)
 	stack[0] = int32(state)
 	ar := g.current()
-	for i := int32(1); i < int32(len(tr.byte)); {
-		d := tr.depth[i]
-		if stack[d] = t.next[stack[d-1]][tr.byte[i]]; !t.match[stack[d]] {
+	for i := int32(1); i < tr.nodes[0].end; {
+		n := &tr.nodes[i]
+		if stack[n.depth] = t.next[stack[n.depth-1]][n.byte]; !t.match[stack[n.depth]] {
 			i++
 			continue
 		}
-		if tr.end[i] > i+1 {
+		if n.end > i+1 {
 			m.mask = full
-			for _, id := range tr.ids[tr.first[i+1]:tr.first[tr.end[i]]] {
+			for _, id := range tr.ids[tr.nodes[i+1].first:tr.nodes[n.end].first] {
 				full[id>>6] &^= 1 << (id & 63)
 			}
 			w := &walker{v: g.v, ar: ar, mask: full}
 			w.below(i, ar.start(), false)
 		}
-		i = tr.end[i]
+		i = n.end
 	}
 	t.masks[state].Store(m)
 	return m.mask

@@ -90,7 +90,13 @@ func newVocab(tokens [][]byte, special map[int32]string, end []int32) (*Vocab, e
 	for b := firstMark; b < 256; b++ {
 		v.bytes[b] = true // follow one another only in marks, which are tokens
 	}
-	v.trie = newTrie(tokens)
+	var all []tail
+	for id, b := range tokens {
+		if len(b) > 0 {
+			all = append(all, tail{b, int32(id)})
+		}
+	}
+	v.trie = newTrie(all)
 	v.rest = make([]atomic.Pointer[restMasks], len(restOfString().states))
 	return v, nil
 }
@@ -113,45 +119,51 @@ func (v *Vocab) Bytes(id int32) []byte {
 }
 
 // trie holds the tokens' bytes, nodes in the order of a depth-first walk: what
-// is below node i are the nodes from i+1 to end[i].
+// is below node i are the nodes from i+1 to nodes[i].end.
 type trie struct {
-	byte  []byte
-	depth []uint16
-	end   []int32
-	first []int32 // of node i: its tokens are ids[first[i]:first[i+1]]
+	nodes []trieNode // and one more, for its first
 	ids   []int32
 	deep  int
 }
 
-func newTrie(tokens [][]byte) trie {
-	var t trie
-	for id, b := range tokens {
-		if len(b) > 0 {
-			t.ids = append(t.ids, int32(id))
-		}
-	}
-	slices.SortFunc(t.ids, func(a, b int32) int {
-		if c := bytes.Compare(tokens[a], tokens[b]); c != 0 {
+// trieNode is a byte after those of the node above; its tokens are
+// ids[first:nodes[i+1].first].
+type trieNode struct {
+	end, first int32
+	depth      uint16
+	byte       byte
+}
+
+// tail is a token, or what is left of one.
+type tail struct {
+	bytes []byte
+	id    int32
+}
+
+func newTrie(tokens []tail) trie {
+	slices.SortFunc(tokens, func(a, b tail) int {
+		if c := bytes.Compare(a.bytes, b.bytes); c != 0 {
 			return c
 		}
-		return int(a - b)
+		return int(a.id - b.id)
 	})
+	var t trie
 	node := func(b byte, depth, first int) int32 {
-		t.byte, t.depth = append(t.byte, b), append(t.depth, uint16(depth))
-		t.end, t.first = append(t.end, 0), append(t.first, int32(first))
+		t.nodes = append(t.nodes, trieNode{first: int32(first), depth: uint16(depth), byte: b})
 		t.deep = max(t.deep, depth)
-		return int32(len(t.byte) - 1)
+		return int32(len(t.nodes) - 1)
 	}
 	path := []int32{node(0, 0, 0)} // nodes of the last token's bytes
 	var last []byte
-	for i, id := range t.ids {
-		b := tokens[id]
+	for i, token := range tokens {
+		b := token.bytes
+		t.ids = append(t.ids, token.id)
 		shared := 0
 		for shared < len(last) && shared < len(b) && last[shared] == b[shared] {
 			shared++
 		}
 		for _, n := range path[shared+1:] {
-			t.end[n] = int32(len(t.byte))
+			t.nodes[n].end = int32(len(t.nodes))
 		}
 		path = path[:shared+1]
 		for d := shared; d < len(b); d++ {
@@ -160,11 +172,13 @@ func newTrie(tokens [][]byte) trie {
 		last = b
 	}
 	for _, n := range path {
-		t.end[n] = int32(len(t.byte))
+		t.nodes[n].end = int32(len(t.nodes))
 	}
-	t.first = append(t.first, int32(len(t.ids)))
+	t.nodes = append(t.nodes, trieNode{first: int32(len(t.ids))})
 	return t
 }
 
 // tokens returns the ids that end at node i.
-func (t *trie) tokens(i int32) []int32 { return t.ids[t.first[i]:t.first[i+1]] }
+func (t *trie) tokens(i int32) []int32 { return t.ids[t.nodes[i].first:t.nodes[i+1].first] }
+
+func (t *trie) size() int64 { return int64(12*len(t.nodes) + 4*len(t.ids)) }
