@@ -36,7 +36,7 @@ func byteVocab(tb testing.TB, words ...string) *Vocab {
 func jsonVocab(tb testing.TB) *Vocab {
 	return byteVocab(tb, `":`, `": `, `", "`, `","`, `{"`, ` {"`, `"}`, `"}]`, "}}", "],[", "[[", "]]", `[{"`, `":"`, `": "`, `""`, `"",`,
 		"true", "false", "null", " true", "nul", "tr", "ab", "abc", "the", " the", "name", "na", "age", `"name`, `"na`, "\n", "\n\n", "\n  ", "    ", "\t\t",
-		"10", "00", "123", "1.", ".5", "-1", "e+", "é", "日本", "本\xe8", "\xa9 ", "😀", `\n`, `\u`, `\u00`, `\"`, `\\`, `\ud83d`, "2024", "-0", "T1", ",\n", ": ", ", ")
+		"_s", "10", "00", "123", "1.", ".5", "-1", "e+", "é", "日本", "本\xe8", "\xa9 ", "😀", `\n`, `\u`, `\u00`, `\"`, `\\`, `\ud83d`, "2024", "-0", "T1", ",\n", ": ", ", ")
 }
 
 func compile(tb testing.TB, s Source, v *Vocab) *Grammar {
@@ -89,11 +89,16 @@ func draw(tb testing.TB, g *Grammar, r *rand.Rand, tokens int) string {
 	return string(out)
 }
 
-// closing prefers tokens that end things.
+// closing prefers tokens that end things, and then those that patterns want.
 func closing(v *Vocab, s *State, some []int32, r *rand.Rand) int32 {
-	for _, want := range []string{"}", "]", `"`} {
+	for _, id := range some {
+		if c := s.Clone(); r.IntN(2) == 0 && c.Accept(id) == nil && c.Complete() {
+			return id
+		}
+	}
+	for _, want := range []string{`"`, "}", "]", "_s", "b"} {
 		for _, id := range some {
-			if string(v.Bytes(id)) == want && r.IntN(8) > 0 {
+			if string(v.Bytes(id)) == want && r.IntN(3) > 0 {
 				return id
 			}
 		}

@@ -191,7 +191,7 @@ func (d *dfa) escaped() *dfa {
 			}
 			if b == 'u' {
 				if u := hexEdges(special, add); u != nil {
-					u := add(u...)
+					u := add(edge{'0', '0', add(u...)})
 					after = append(after, edge{'u', 'u', add(edge{'0', '0', u})})
 				}
 			}
