@@ -86,14 +86,7 @@ func (v *Vocab) restMasks(state int32) *restMasks {
 func (v *Vocab) findRest(state int32) *restMasks {
 	d := restOfString()
 	end := int32(len(d.states) - 1)
-	next := make([][256]int16, len(d.states))
-	for i := range d.states {
-		for b := range 256 {
-			if next[i][b] = -1; v.bytes[b] {
-				next[i][b] = int16(d.states[i].next(byte(b)))
-			}
-		}
-	}
+	next := v.restTable()
 	type at struct{ state, chars int32 }
 	t := &v.trie
 	stack := make([]at, t.deep+1)
@@ -150,4 +143,38 @@ func (v *Vocab) findRest(state int32) *restMasks {
 		fill[need[i]]++
 	}
 	return r
+}
+
+// restTable is where bytes lead in restOfString, -1 for nowhere: nor where the
+// vocabulary cannot go on.
+func (v *Vocab) restTable() [][256]int16 {
+	d := restOfString()
+	next := make([][256]int16, len(d.states))
+	for i := range d.states {
+		for b := range 256 {
+			if next[i][b] = -1; v.bytes[b] {
+				next[i][b] = int16(d.states[i].next(byte(b)))
+			}
+		}
+	}
+	live := make([]bool, len(d.states))
+	live[len(live)-1] = true
+	for again := true; again; {
+		again = false
+		for i := range next {
+			for _, to := range next[i] {
+				if to >= 0 && live[to] && !live[i] {
+					live[i], again = true, true
+				}
+			}
+		}
+	}
+	for i := range next {
+		for b, to := range next[i] {
+			if to >= 0 && !live[to] {
+				next[i][b] = -1
+			}
+		}
+	}
+	return next
 }
