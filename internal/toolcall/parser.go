@@ -21,6 +21,10 @@ type Parser struct {
 	// NewID makes the id of a call; nil: a random one.
 	NewID func() string
 
+	// Thinking: the answer begins within <think>, which the prompt ends with. What a model thinks is text, whatever it
+	// says of calls.
+	Thinking bool
+
 	syntax *syntax
 	known  map[string]bool // names of the tools
 	state  func(*Parser, byte)
@@ -43,6 +47,8 @@ type Parser struct {
 	name    []byte // before [ARGS]
 	closing []byte // may be part of the mark that ends a call
 	ticks   int    // of a code fence that is text, in a row
+	thought int    // bytes of </think> so far
+	begun   bool
 }
 
 // Parser returns one for an answer to a conversation with these tools.
@@ -57,6 +63,12 @@ func (f *Format) Parser(tools []Tool) *Parser {
 // Push takes the next piece of the answer, which may end anywhere, and returns what is certain by then.
 func (p *Parser) Push(piece string) []Delta {
 	p.out = nil
+	if !p.begun {
+		p.begun = true
+		if p.Thinking {
+			p.state = (*Parser).inThought
+		}
+	}
 	for i := range len(piece) {
 		p.state(p, piece[i])
 	}
@@ -184,6 +196,14 @@ func (p *Parser) inText(b byte) {
 			}
 			return
 		}
+		if thinks, begins := match(p.held, thoughts); thinks {
+			p.write(p.held)
+			p.held = nil
+			p.state = (*Parser).inThought
+			return
+		} else if begins {
+			return
+		}
 		whole, part := match(p.held, p.syntax.marks)
 		if whole {
 			p.marked, p.fenced = true, false
@@ -195,6 +215,27 @@ func (p *Parser) inText(b byte) {
 		p.write(p.held[:1])
 	}
 	p.held = nil
+}
+
+var thoughts = []string{"<think>"}
+
+const thoughtEnd = "</think>"
+
+// inThought is in what the model thinks. A call may come behind it, also one without a mark.
+func (p *Parser) inThought(b byte) {
+	p.write([]byte{b})
+	switch {
+	case b == thoughtEnd[p.thought]:
+		p.thought++
+	case b == thoughtEnd[0]:
+		p.thought = 1
+	default:
+		p.thought = 0
+	}
+	if p.thought == len(thoughtEnd) {
+		p.thought, p.wrote = 0, false
+		p.state = (*Parser).inText
+	}
 }
 
 // giveBack makes text of what is withheld. b was read with it and is what showed that it is no call.

@@ -97,6 +97,8 @@ var answers = []struct {
 	{&hermes, "<tool_call>\n{\"name\": \"add\", \"arguments\": \"{\\\"a\\\": \\\"\\u00e9\\ud83d\\ude00\\\\n\\\"}\"}\n</tool_call>", `"" add({"a": "é😀\n"})`},
 	{&hermes, "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": \"two\nlines\"}}}\n</tool_call>", `"" add({"a": "two\u000alines"})`},
 	{&hermes, "<tool_call>{\"name\": \"add\", \"arguments\": {\"a\": 1}}\n{\"name\": \"now\", \"arguments\": {}}", `"" add({"a": 1}) now({})`},
+	{&hermes, "<think>\nI call <tool_call>now.\n</think>\n\n<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>", `"<think>\nI call <tool_call>now.\n</think>" now({})`},
+	{&llama, "<think>{</think>\n{\"name\": \"now\", \"parameters\": {}}", `"<think>{</think>" now({})`},
 	{&hermes, `{"name": "add", "arguments": {"a": 1}}`, `"" add({"a": 1})`},
 	{&hermes, `{"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}`, `"" add({"a": 1})`},
 	{&hermes, "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": ", `"" add({"a": )`},
@@ -144,7 +146,7 @@ var texts = []string{
 	`{"name": "add", "age": 3}`, `{"answer": 42}`, `{"name": 5}`, `{"name": "add", "arguments"`, `{"arguments": {"a": 1}}`, "<tool", "<tool_call>", "<tool_call> no JSON </tool_call>", "<tool_call>{\"x\": 1}</tool_call>",
 	"<tool_call><tool_call>", "a < b and [TOOL", "[TOOL_CALLS]", "[TOOL_CALLS]...", "[TOOL_CALLS][]", "[TOOL_CALLS][{\"id\": \"x\"}]", "[TOOL_CALLS]add [ARGS]", "[TOOL_CALLS]add[CALL_ID]x", "<|tool_call|>", "<|tool_call|>[]", "<|python_tag|>",
 	"```", "```\n", "```json\n{\"a\": 1}\n```\nand ```python\nprint('```')\n``` so", "``` inline ``` code", "```tool_code\nimport os\n```", "```tool_code\nadd(1)\n```\n", "```json\n", "```json\n{\"name\": \"nobody\", \"parameters\": {}}\n```\ntext",
-	"```go\nfunc f() {}\n```\n```python\nx = 1\n```", "```js", "`a` ``b`` ```c```", "{\"name\": \"add\", \"arguments\": {\"a\": 1}", "  {\"name\": \"\\u00e9\"}", "größer 猫 <", "{\"name\": \"add\",\n \"arguments\": tru}", `{"name": "add", "arguments": 3}`,
+	"```go\nfunc f() {}\n```\n```python\nx = 1\n```", "<think>", "<thin", "<think>\n<tool_call>{\"name\": \"add\", \"arguments\": {}}</tool_call>\n</think>\n\nYes.", "<think><</think> </think", "```js", "`a` ``b`` ```c```", "{\"name\": \"add\", \"arguments\": {\"a\": 1}", "  {\"name\": \"\\u00e9\"}", "größer 猫 <", "{\"name\": \"add\",\n \"arguments\": tru}", `{"name": "add", "arguments": 3}`,
 }
 
 // Every answer and text, in two pieces split at each byte, and byte by byte, gives the same.
@@ -301,6 +303,16 @@ func TestNothingIsWithheldLong(t *testing.T) {
 		if a.text != c.want {
 			t.Errorf("%s, %q: %q is out, want %q", c.syntax.name, c.answer, a.text, c.want)
 		}
+	}
+	// an answer that begins with thoughts
+	q := (&Format{syntax: &hermes}).Parser(tools)
+	q.Thinking, q.NewID = true, numbered()
+	var thinks answer
+	thinks.add(t, q.Push("{\"name\": \"now\"} <tool_call></think>"))
+	thinks.add(t, q.Push("\n{\"name\": \"now\", \"arguments\": {}}"))
+	thinks.add(t, q.Flush())
+	if got, want := thinks.String(), `"{\"name\": \"now\"} <tool_call></think>" now({})`; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 	// arguments come as they are written
 	p := (&Format{syntax: &hermes}).Parser(tools)
