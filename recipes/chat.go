@@ -43,7 +43,9 @@ func (c Chat) Run(ctx context.Context, o repl.Options, log *slog.Logger) error {
 		return err
 	}
 	o.ModelName, o.System, o.Multiline = filepath.Base(t.dir), c.SysPrompt, c.Multiline
-	return repl.Run(ctx, &chatModel{t: t, c: c}, o)
+	m := &chatModel{t: t, c: c}
+	o.Context, o.Settings, o.Files = t.Dims().Context, chatSettings{m}, chatFiles{}
+	return repl.Run(ctx, m, o)
 }
 
 // plan decides whether there is memory to begin a conversation, and with --plan for
@@ -72,11 +74,16 @@ func (m *chatModel) Reply(ctx context.Context, conversation []repl.Turn, emit fu
 		return a, err
 	}
 	a.PromptTokens = len(ids)
+	context := m.t.Dims().Context
+	if len(ids) >= context {
+		return a, &repl.FullError{Tokens: len(ids), Context: context}
+	}
 	m.turns++
+	limit := min(m.c.MaxNewTokens, context-len(ids))
 	sampling := m.c.Sampling.config(m.turns - 1)
 	stream := m.t.tok.Stream(true)
 	var start time.Time
-	reason, err := m.t.answer(ctx, ids, m.c.MaxNewTokens, sampling, func(sure []int32) error {
+	reason, err := m.t.answer(ctx, ids, limit, sampling, func(sure []int32) error {
 		if start.IsZero() {
 			start = time.Now() // the prompt is read, decoding begins
 		}
@@ -96,6 +103,7 @@ func (m *chatModel) Reply(ctx context.Context, conversation []repl.Turn, emit fu
 		return a, emit(stream.Flush())
 	}
 	a.Truncated = reason == "length"
+	a.Full = a.Truncated && limit < m.c.MaxNewTokens
 	if err == nil {
 		err = emit(stream.Flush())
 	}

@@ -21,14 +21,22 @@ type Sampling struct {
 	TopP         float64 `yaml:"top_p" help:"choose among the likeliest tokens that together have this probability; 0 takes the likeliest"`
 	Temperature  float64 `yaml:"temperature" help:"below 1 sharper, above 1 flatter; 0 takes the likeliest token"`
 	Seed         int64   `yaml:"seed" help:"seed of the choices"`
+
+	MinP              float64 `yaml:"min_p" help:"choose among tokens of at least this part of the likeliest one's probability; 0 for all"`
+	RepetitionPenalty float64 `yaml:"repetition_penalty" help:"above 1 makes tokens of the prompt and the answer less likely; 1 for none"`
+	PresencePenalty   float64 `yaml:"presence_penalty" help:"above 0 makes tokens of the answer less likely, once; from -2 to 2"`
+	FrequencyPenalty  float64 `yaml:"frequency_penalty" help:"above 0 makes tokens of the answer less likely, each time; from -2 to 2"`
 }
 
 func newSampling() Sampling {
-	return Sampling{MaxNewTokens: 50, TopK: 50, TopP: 1, Temperature: 0.8, Seed: 1234}
+	return Sampling{MaxNewTokens: 50, TopK: 50, TopP: 1, Temperature: 0.8, Seed: 1234, RepetitionPenalty: 1}
 }
 
 func (s Sampling) config(i int) sample.Config {
-	return sample.Config{Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, Seed: uint64(s.Seed) + uint64(i)}
+	return sample.Config{
+		Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, MinP: s.MinP, Seed: uint64(s.Seed) + uint64(i),
+		RepetitionPenalty: s.RepetitionPenalty, PresencePenalty: s.PresencePenalty, FrequencyPenalty: s.FrequencyPenalty,
+	}
 }
 
 func (s Sampling) check() error {

@@ -109,7 +109,7 @@ func continues(text string) bool {
 	return (len(text)-len(strings.TrimRight(text, `\`)))%2 == 1
 }
 
-var commandWord = regexp.MustCompile(`^/[a-zA-Z]+(\s|$)`)
+var commandWord = regexp.MustCompile(`^/([a-zA-Z]+|\?)(\s|$)`)
 
 // isCommand is whether a prompt is one for us. A path like /etc/hosts is not, and a space before the slash makes it text.
 func isCommand(text string) bool { return commandWord.MatchString(text) }
@@ -122,20 +122,34 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"/help", "", "this list", (*session).help},
-		{"/clear", "", "forget the conversation, keep the system prompt", (*session).clear},
 		{"/system", "TEXT", `set the system prompt; without TEXT show it, "" removes it`, (*session).setSystem},
+		{"/set", "NAME VALUE", "change a setting; without VALUE show it, alone show all", (*session).set},
 		{"/retry", "", "ask the last prompt again, in place of its answer", (*session).retry},
+		{"/undo", "", "take the last prompt and its answer back", (*session).undo},
+		{"/forget", "N", "drop the N oldest prompts and answers, to make room", (*session).forget},
+		{"/reset", "", "forget the conversation, keep the system prompt", (*session).reset},
+		{"/save", "FILE", "save the conversation and the settings", (*session).save},
+		{"/load", "FILE", "go on with a conversation that was saved", (*session).load},
+		{"/stats", "", "show how long the conversation is and how fast the model", (*session).stats},
+		{"/multiline", "", "switch prompts of several lines on or off", (*session).toggleMultiline},
 		{"/quit", "", "leave; so do !quit, !exit and Ctrl-D", func(*session, context.Context, string) error { return errLeave }},
 	}
 }
+
+// aliases are the words of other programs, and older ones of ours.
+var aliases = map[string]string{"/?": "/help", "/clear": "/reset", "/regenerate": "/retry", "/regen": "/retry", "/bye": "/quit", "/exit": "/quit"}
 
 func (s *session) command(ctx context.Context, text string) error {
 	word, argument, _ := strings.Cut(text, " ")
 	if i := strings.IndexAny(word, "\t\n"); i >= 0 {
 		word, argument = text[:i], text[i+1:]
 	}
+	name := strings.ToLower(word)
+	if other, ok := aliases[name]; ok {
+		name = other
+	}
 	for _, c := range commands() {
-		if strings.EqualFold(c.name, word) {
+		if c.name == name {
 			return c.run(s, ctx, strings.TrimSpace(argument))
 		}
 	}
@@ -146,7 +160,7 @@ func (s *session) command(ctx context.Context, text string) error {
 
 func (s *session) help(context.Context, string) error {
 	for _, c := range commands() {
-		s.notes.printf("  %-14s %s\n", strings.TrimSpace(c.name+" "+c.argument), c.help)
+		s.notes.printf("  %-16s %s\n", strings.TrimSpace(c.name+" "+c.argument), c.help)
 	}
 	if s.options.Multiline {
 		s.notes.printf("A prompt ends with a line !submit.")
@@ -163,8 +177,8 @@ func (s *session) help(context.Context, string) error {
 	return nil
 }
 
-func (s *session) clear(context.Context, string) error {
-	s.turns, s.answered = nil, false // last stays: /clear and /retry is the way out of a full context
+func (s *session) reset(context.Context, string) error {
+	s.turns, s.answered, s.context = nil, false, 0 // last stays: /reset and /retry is a way out of a full context
 	s.notes.printf("The conversation is forgotten.\n\n")
 	return nil
 }

@@ -54,11 +54,17 @@ func TestPTY(t *testing.T) {
 	}
 	size(30)
 	t.Setenv("TERM", "xterm")
+	t.Setenv("NO_COLOR", "")
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	o := Standard(device, device, device)
 	if !o.Terminal || o.RawMode == nil || !strings.HasSuffix(o.HistoryFile, "/litgpt/chat_history") {
 		t.Fatalf("not taken for a terminal: %+v", o)
 	}
+	if !o.Style {
+		t.Error("no styles on a terminal")
+	}
+	files := memory{}
+	o.Files, o.Settings = files, &knobs{}
 	shown := newRecord()
 	go func() {
 		buf := make([]byte, 1024)
@@ -101,6 +107,35 @@ func TestPTY(t *testing.T) {
 	write("abcdefghijklmnopqrst\r")
 	at = shown.await(t, at, "abcdefghijklmnopqrst\r\n")
 	at = shown.await(t, at, "abcdefghijklmnopqrst]")
+	at = shown.await(t, at, asks)
+	// Markdown is styled on a real terminal, what the model says of escape sequences is not done, and a conversation is
+	// changed, saved, forgotten and loaded again.
+	write("say **bold**\r")
+	at = shown.await(t, at, "say **"+styleOff+styleBold+"bold**"+styleOff)
+	at = shown.await(t, at, asks)
+	write("evil\r")
+	at = shown.await(t, at, "␛]0;title␇ok\ufffd2J\r\n")
+	at = shown.await(t, at, asks)
+	write("/undo\r")
+	at = shown.await(t, at, "The last question is taken back (3 answers left).\r\n")
+	at = shown.await(t, at, asks)
+	write("/set temperature 0.5\r")
+	at = shown.await(t, at, "temperature is 0.5, from the next answer on.\r\n")
+	at = shown.await(t, at, asks)
+	write("/save chat.json\r")
+	at = shown.await(t, at, "The conversation is saved in chat.json (3 answers).\r\n")
+	at = shown.await(t, at, asks)
+	write("/reset\r")
+	at = shown.await(t, at, asks)
+	write("/load chat.json\r")
+	at = shown.await(t, at, "is loaded (3 answers).\r\n")
+	at = shown.await(t, at, asks)
+	write("/stats\r")
+	at = shown.await(t, at, "conversation   3 answers\r\n")
+	at = shown.await(t, at, asks)
+	write("/multiline\rone\rtwo\r!submit\r")
+	at = shown.await(t, at, "user:slow assistant:begun  user:abcdefghijklmnopqrst")
+	at = shown.await(t, at, "user:one\r\ntwo]")
 	shown.await(t, at, asks)
 	write("\x04")
 	if err := <-done; err != nil {
@@ -109,6 +144,9 @@ func TestPTY(t *testing.T) {
 	after, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil || *after != *before {
 		t.Errorf("the terminal's settings are %+v after the session, want %+v (%v)", after, before, err)
+	}
+	if !strings.Contains(files["chat.json"], `"content": "say **bold**"`) || strings.Contains(files["chat.json"], "evil") {
+		t.Errorf("the saved chat is %s", files["chat.json"])
 	}
 	if _, err := os.Stat(o.HistoryFile); err != nil {
 		t.Error(err)

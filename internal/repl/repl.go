@@ -26,11 +26,12 @@ type Answer struct {
 	PromptTokens int           // of the whole conversation as the model read it; 0 means not known
 	Duration     time.Duration // of generating Tokens, without reading the prompt; 0 means not known
 	Stopped      bool          // by the user, through the context
-	Truncated    bool          // the limit of new tokens or the context was reached
+	Truncated    bool          // the limit of new tokens was reached
+	Full         bool          // the context was
 }
 
 // Model answers the last turn of a conversation, which is the user's. It emits the text in pieces, each of whole characters,
-// and ends when emit gives an error. When ctx is cancelled it returns what it has, with Stopped.
+// and ends when emit gives an error. A conversation that is too long for the model is a FullError. When ctx is cancelled it returns what it has, with Stopped.
 type Model interface {
 	Reply(ctx context.Context, conversation []Turn, emit func(text string) error) (Answer, error)
 }
@@ -48,6 +49,10 @@ type Options struct {
 	HistoryFile string           // of prompts, for the arrow keys; "" keeps none
 	System      string           // first turn of every conversation; "" means none
 	ModelName   string           // for the greeting
+	Context     int              // tokens that the model reads; 0 means not known
+	Settings    Settings         // what /set changes; nil: nothing
+	Files       Files            // of /save and /load; nil: none
+	Style       bool             // code, bold words and headings of Markdown are shown as such
 	Now         func() time.Time // nil means time.Now
 }
 
@@ -59,6 +64,7 @@ func Standard(in, out, errs *os.File) Options {
 	o.Terminal = term.IsTerminal(fd) && term.IsTerminal(int(out.Fd()))
 	if o.Terminal && os.Getenv("TERM") != "dumb" {
 		o.HistoryFile = DefaultHistoryFile()
+		o.Style = os.Getenv("NO_COLOR") == "" // https://no-color.org
 		o.RawMode = func() (func() error, error) {
 			state, err := term.MakeRaw(fd)
 			if err != nil {
@@ -89,7 +95,7 @@ func Run(ctx context.Context, m Model, o Options) error {
 	o.ModelName = cmp.Or(o.ModelName, "the model")
 	s := &session{
 		model: m, options: o, system: o.System,
-		out: &screen{w: o.Out, clean: o.Terminal},
+		out: &screen{w: o.Out, clean: o.Terminal, style: o.Terminal && o.Style},
 		err: &screen{w: o.Err},
 	}
 	s.notes = s.err

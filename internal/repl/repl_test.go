@@ -45,6 +45,15 @@ func echo(ctx context.Context, conversation []Turn, emit func(string) error) (An
 	case "fail":
 		_ = say("half an an")
 		return a, errors.New("the conversation has 9 tokens, the context 8")
+	case "full":
+		return a, fmt.Errorf("asked: %w", &FullError{Tokens: 9, Context: 8})
+	case "half":
+		for _, piece := range []string{"é\xf0\x9f", "\xa6\x99 \xe7\x8c", "x\xc3"} { // a broken tokenizer's
+			_ = say(piece)
+		}
+		return a, nil
+	case "fills":
+		return Answer{Tokens: 3, PromptTokens: 5, Truncated: true, Full: true}, say("all there is")
 	case "evil":
 		return a, say("\x1b]0;title\x07ok\u009b2J\r\n\tend\x7f")
 	case "poem":
@@ -215,6 +224,7 @@ func emulate(tb testing.TB, output string) string {
 				if y < len(cells) && x < len(cells[y]) {
 					cells[y] = cells[y][:x]
 				}
+			case 'm': // styles
 			default:
 				tb.Errorf("unknown escape sequence ending in %q in %q", runes[i], output)
 			}

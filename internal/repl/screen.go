@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // screen writes to a terminal or a file. The first error of a write stays and ends the chat.
@@ -13,17 +14,52 @@ type screen struct {
 	w     io.Writer
 	raw   bool // the terminal does not turn \n into \r\n by itself
 	clean bool // a person reads: control characters of a model must not reach the terminal
-	err   error
+	style bool // Markdown is shown
+
+	partial  string // beginning of a character of an answer
+	markdown markdown
+	err      error
 }
 
 // text writes what a model generated. A model can be made to say escape sequences that retitle a terminal or write to its
 // clipboard; on a terminal their control characters are shown as symbols.
 func (s *screen) text(text string) error {
-	if s.clean {
-		text = strings.Map(visible, text)
+	if !s.clean {
+		return s.write(text)
 	}
-	return s.write(text)
+	text, s.partial = whole(s.partial + text)
+	return s.write(s.styled(strings.Map(visible, text)))
 }
+
+// end ends an answer.
+func (s *screen) end() {
+	rest := strings.Map(visible, strings.ToValidUTF8(s.partial, "\ufffd"))
+	s.partial = ""
+	_ = s.write(s.styled(rest) + s.markdown.end()) // kept in s.err
+}
+
+func (s *screen) styled(text string) string {
+	if !s.style {
+		return text
+	}
+	return s.markdown.write(text)
+}
+
+// whole splits off the beginning of a character at the end of text.
+func whole(text string) (complete, partial string) {
+	for i := len(text) - 1; i >= 0 && i >= len(text)-utf8.UTFMax; i-- {
+		if utf8.RuneStart(text[i]) {
+			if !utf8.FullRuneInString(text[i:]) {
+				return text[:i], text[i:]
+			}
+			break
+		}
+	}
+	return text, ""
+}
+
+// overrides are the characters that turn the direction of text around them, with which a line can be made to read as another.
+const overrides = "\u202d\u202e"
 
 // visible replaces control characters except newline and tab by their pictures (U+2400 and following), drops carriage returns.
 func visible(r rune) rune {
@@ -36,6 +72,8 @@ func visible(r rune) rune {
 		return 0x2400 + r
 	case r == 0x7f:
 		return 0x2421
+	case strings.ContainsRune(overrides, r):
+		return 0xfffd
 	case r >= 0x80 && r < 0xa0: // the C1 controls, some of which begin escape sequences too
 		return 0xfffd
 	}

@@ -40,6 +40,11 @@ type session struct {
 	last     string // the prompt that /retry asks again; "" means none
 	answered bool   // the last two turns are last and its answer
 
+	context   int           // tokens of the conversation with its last answer; 0 means not known
+	generated int           // tokens of all answers
+	answers   int           // of this session
+	decoding  time.Duration // of all answers
+
 	asked, failed int   // prompts
 	first         error // of the failed ones
 }
@@ -118,6 +123,7 @@ func (s *session) ask(ctx context.Context, prompt string) error {
 	if err != nil {
 		return err
 	}
+	s.out.end()
 	total := s.options.Now().Sub(began)
 	if r.text != "" || r.err == nil || s.options.Terminal { // a filter's prompt without an answer has no line
 		s.out.printf("\n")
@@ -130,9 +136,14 @@ func (s *session) ask(ctx context.Context, prompt string) error {
 	}
 	if r.err != nil {
 		hint := ""
+		var full *FullError
 		switch {
+		case errors.As(r.err, &full) && len(s.turns) > 0:
+			hint = "/forget 1 drops the oldest prompt and its answer, /reset all of them; then /retry asks again"
+		case errors.As(r.err, &full):
+			hint = "ask for less, or shorten the system prompt"
 		case len(s.turns) > 0:
-			hint = "/clear forgets the conversation, /retry asks again"
+			hint = "/reset forgets the conversation, /retry asks again"
 		case s.options.Terminal:
 			hint = "/retry asks again"
 		}
@@ -167,8 +178,17 @@ func (s *session) measure(a Answer, total time.Duration) {
 	if a.Stopped {
 		text += ", stopped"
 	}
-	if a.Truncated {
-		text += ", cut off: the limit of new tokens or the end of the context was reached"
+	switch {
+	case a.Full:
+		text += ", cut off: the context is full; /forget N drops the oldest prompts, /reset all"
+	case a.Truncated:
+		text += ", cut off: the limit of new tokens was reached; /set max_new_tokens changes it"
+	}
+	s.answers++
+	s.generated += a.Tokens
+	s.decoding += decode
+	if a.PromptTokens > 0 {
+		s.context = a.PromptTokens + a.Tokens
 	}
 	if s.options.Terminal {
 		s.err.printf("\n%s\n", text)

@@ -56,8 +56,10 @@ func TestTerminalSessions(t *testing.T) {
 
 		{"error in the answer", Options{}, []step{{asks, "a\r"}, {asks, "fail\r"}, {asks, "/clear\r"}, {asks, "b\r"}, {asks, "\r"}},
 			greeting + asks + "a\n>> Reply: [user:a]" + answered(1) +
-				asks + "fail\n>> Reply: half an an\nlitgpt: error: the conversation has 9 tokens, the context 8\nlitgpt: hint: /clear forgets the conversation, /retry asks again\n\n" +
+				asks + "fail\n>> Reply: half an an\nlitgpt: error: the conversation has 9 tokens, the context 8\nlitgpt: hint: /reset forgets the conversation, /retry asks again\n\n" +
 				asks + "/clear\nThe conversation is forgotten.\n\n" + asks + "b\n>> Reply: [user:b]" + answered(1) + bye, nil},
+		{"characters in pieces from a model", Options{}, []step{{asks, "half\r"}, {asks, "\r"}},
+			greeting + asks + "half\n>> Reply: é🦙 \ufffd\ufffdx\ufffd" + answered(3) + bye, nil},
 		{"escape sequences of a model", Options{ModelName: "Fake\x1b[2J-1B"}, []step{{asks, "evil\r"}, {asks, "\r"}},
 			strings.Replace(greeting, "Fake", "Fake␛[2J", 1) + asks + "evil\n>> Reply: ␛]0;title␇ok\ufffd2J\n end␡" + answered(1) + bye, nil},
 
@@ -103,11 +105,18 @@ func TestTerminalSessions(t *testing.T) {
 				asks + "fail\n>> Reply: half an an\nlitgpt: error: the conversation has 9 tokens, the context 8\nlitgpt: hint: /retry asks again\n\n" +
 				asks + "/retry\n>> Reply: half an an\nlitgpt: error: the conversation has 9 tokens, the context 8\nlitgpt: hint: /retry asks again\n\n" + bye, nil},
 		{"help", Options{}, []step{{asks, "/help\r"}, {asks, "\r"}}, greeting + asks + `/help
-  /help          this list
-  /clear         forget the conversation, keep the system prompt
-  /system TEXT   set the system prompt; without TEXT show it, "" removes it
-  /retry         ask the last prompt again, in place of its answer
-  /quit          leave; so do !quit, !exit and Ctrl-D
+  /help            this list
+  /system TEXT     set the system prompt; without TEXT show it, "" removes it
+  /set NAME VALUE  change a setting; without VALUE show it, alone show all
+  /retry           ask the last prompt again, in place of its answer
+  /undo            take the last prompt and its answer back
+  /forget N        drop the N oldest prompts and answers, to make room
+  /reset           forget the conversation, keep the system prompt
+  /save FILE       save the conversation and the settings
+  /load FILE       go on with a conversation that was saved
+  /stats           show how long the conversation is and how fast the model
+  /multiline       switch prompts of several lines on or off
+  /quit            leave; so do !quit, !exit and Ctrl-D
 A line that ends with \ goes on in the next. Ctrl-C stops an answer.
 Alt-Enter is a line break, pasted lines stay together, the arrow keys bring back…`, nil},
 

@@ -1,0 +1,180 @@
+package grammar
+
+import "github.com/litgpt-go/litgpt/internal/sample"
+
+// Strings are what most of JSON's tokens are in, and there nearly the whole
+// vocabulary can come. All strings of all grammars are one automaton, restOfString,
+// and what can come in its states is kept with the vocabulary: by how many
+// characters a token needs, for strings of limited length.
+
+// restMasks says what can come in a state of restOfString.
+type restMasks struct {
+	all   sample.Mask // tokens that stay in the string
+	order []int32     // the same, by how many characters they begin
+	start []int32     // of those that begin k: the index of the first in order; one more at the end
+	tails trie        // of tokens that end the string: what they have after it
+	chars []int32     // of tokens in the order of tails.ids: characters they begin
+}
+
+// inString marks the tokens that can come in a string with c.count characters.
+func (w *walker) inString(p *pushState, c config) {
+	r := w.v.restMasks(p.inRest)
+	most := int32(len(r.start)) - 2
+	if p.rest.max >= 0 {
+		most = min(most, int32(p.rest.max)-c.count)
+	}
+	w.addUpTo(r, most)
+	if p.rest.min == 0 && p.rest.max < 0 {
+		w.ended(&r.tails, c.up)
+		return
+	}
+	// The trie has all such tokens; those of a wrong length are left out after it.
+	in := &walker{v: w.v, ar: w.ar, mask: sample.NewMask(w.v.size)}
+	in.ended(&r.tails, c.up)
+	for i, id := range r.tails.ids {
+		n := int(c.count + r.chars[i])
+		if in.mask.Has(id) && n >= p.rest.min && (p.rest.max < 0 || n <= p.rest.max) {
+			w.mask.Set(id)
+		}
+	}
+}
+
+// ended marks the tokens that end a string, with what follows on the stack.
+func (w *walker) ended(tails *trie, up *frame) {
+	for _, id := range tails.tokens(0) {
+		w.mask.Set(id)
+	}
+	if up != nil {
+		w.in(tails, 0, w.ar.back(up), false)
+	}
+}
+
+// addUpTo marks the tokens that begin at most so many characters.
+func (w *walker) addUpTo(r *restMasks, most int32) {
+	cut := r.start[most+1]
+	if int(cut) < len(r.order)/2 {
+		for _, id := range r.order[:cut] {
+			w.mask.Set(id)
+		}
+		return
+	}
+	if int(cut) == len(r.order) {
+		for i, word := range r.all {
+			w.mask[i] |= word
+		}
+		return
+	}
+	m := append(sample.Mask(nil), r.all...)
+	for _, id := range r.order[cut:] {
+		m[id>>6] &^= 1 << (id & 63)
+	}
+	for i, word := range m {
+		w.mask[i] |= word
+	}
+}
+
+// restMasks returns what can come in a state, which is found out the first time.
+func (v *Vocab) restMasks(state int32) *restMasks {
+	if r := v.rest[state].Load(); r != nil {
+		return r
+	}
+	r := v.findRest(state)
+	v.rest[state].Store(r)
+	return r
+}
+
+func (v *Vocab) findRest(state int32) *restMasks {
+	d := restOfString()
+	end := int32(len(d.states) - 1)
+	next := v.restTable()
+	type at struct{ state, chars int32 }
+	t := &v.trie
+	stack := make([]at, t.deep+1)
+	stack[0] = at{state, 0}
+	r := &restMasks{all: sample.NewMask(v.size)}
+	var tails []tail
+	chars := map[int32]int32{}
+	var count []int32                     // tokens by characters
+	need := make([]uint16, 0, len(t.ids)) // of each token found
+	var found []int32
+	for i := int32(1); i < t.nodes[0].end; {
+		n := &t.nodes[i]
+		s := stack[n.depth-1]
+		to := int32(next[s.state][n.byte])
+		if to < 0 {
+			i = n.end
+			continue
+		}
+		if to == end {
+			for _, id := range t.ids[n.first:t.nodes[n.end].first] {
+				tails = append(tails, tail{v.token[id][n.depth:], id})
+				chars[id] = s.chars
+			}
+			i = n.end
+			continue
+		}
+		if s.state == 0 {
+			s.chars++
+		}
+		s.state = to
+		stack[n.depth] = s
+		for _, id := range t.tokens(i) {
+			for int(s.chars) >= len(count) {
+				count = append(count, 0)
+			}
+			count[s.chars]++
+			found, need = append(found, id), append(need, uint16(s.chars))
+			r.all.Set(id)
+		}
+		i++
+	}
+	r.tails = newTrie(tails)
+	for _, id := range r.tails.ids {
+		r.chars = append(r.chars, chars[id])
+	}
+	r.start = make([]int32, len(count)+1)
+	for k, n := range count {
+		r.start[k+1] = r.start[k] + n
+	}
+	fill := append([]int32(nil), r.start...)
+	r.order = make([]int32, len(found))
+	for i, id := range found {
+		r.order[fill[need[i]]] = id
+		fill[need[i]]++
+	}
+	return r
+}
+
+// restTable is where bytes lead in restOfString, -1 for nowhere: nor where the
+// vocabulary cannot go on.
+func (v *Vocab) restTable() [][256]int16 {
+	d := restOfString()
+	next := make([][256]int16, len(d.states))
+	for i := range d.states {
+		for b := range 256 {
+			if next[i][b] = -1; v.bytes[b] {
+				next[i][b] = int16(d.states[i].next(byte(b)))
+			}
+		}
+	}
+	live := make([]bool, len(d.states))
+	live[len(live)-1] = true
+	for again := true; again; {
+		again = false
+		for i := range next {
+			for _, to := range next[i] {
+				if to >= 0 && live[to] && !live[i] {
+					live[i], again = true, true
+				}
+			}
+		}
+	}
+	for i := range next {
+		for b, to := range next[i] {
+			if to >= 0 && !live[to] {
+				next[i][b] = -1
+			}
+		}
+	}
+	return next
+}
