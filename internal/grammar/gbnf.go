@@ -16,7 +16,7 @@ import (
 
 // readGBNF reads a grammar whose whole text the rule root describes.
 func readGBNF(source Source, v *Vocab, limit *limits) (*rules, error) {
-	p := &gbnfParser{s: source.Text, v: v, rules: newRules(), at: map[string]int{}, used: map[string]int{}}
+	p := &gbnfParser{s: source.Text, v: v, rules: newRules(), at: map[string]int{}, used: map[string]int{}, sets: classes{}}
 	p.named("root")
 	if err := p.read(); err != nil {
 		line, column := p.place(p.pos)
@@ -56,6 +56,7 @@ type gbnfParser struct {
 	at    map[string]int // rule by name
 	used  map[string]int // where a name was first used
 	depth int
+	sets  classes
 }
 
 // place is the line and column of a byte, from 1; columns count characters.
@@ -223,7 +224,7 @@ func (p *gbnfParser) item(nested bool) (*node, error) {
 		return p.set()
 	case c == '.':
 		p.pos++
-		return class(anyRune), nil
+		return p.sets.of(anyRune), nil
 	case c == '<', c == '!':
 		return p.token()
 	case c == '(':
@@ -364,9 +365,9 @@ func (p *gbnfParser) set() (*node, error) {
 	}
 	p.pos++
 	if not {
-		return class(without(ranges)), nil
+		return p.sets.of(without(ranges)), nil
 	}
-	return class(ranges), nil
+	return p.sets.of(ranges), nil
 }
 
 // token reads <name>, <[id]> and those with ! before.

@@ -299,15 +299,23 @@ func (p *regexParser) flags() (only bool, err error) {
 
 // expression is the expression over bytes; pad is what may stand before and after
 // it where no ^ and $ say otherwise.
-func (x *regex) expression(pad *node) (*node, error) { return x.lower(pad, true, true) }
+func (x *regex) expression(pad *node) (*node, error) {
+	return (&lowering{pad, classes{}}).lower(x, true, true)
+}
+
+// lowering turns a parsed expression into one over bytes.
+type lowering struct {
+	pad     *node
+	classes classes
+}
 
 // lower has left and right when x stands at that end of the whole expression.
-func (x *regex) lower(pad *node, left, right bool) (*node, error) {
+func (l *lowering) lower(x *regex, left, right bool) (*node, error) {
 	switch x.op {
 	case opAlternate:
 		var subs []*node
 		for _, s := range x.subs {
-			n, err := s.lower(pad, left, right)
+			n, err := l.lower(s, left, right)
 			if err != nil {
 				return nil, err
 			}
@@ -315,21 +323,21 @@ func (x *regex) lower(pad *node, left, right bool) (*node, error) {
 		}
 		return alt(subs...), nil
 	case opConcat:
-		return x.lowerConcat(pad, left, right)
+		return l.concat(x, left, right)
 	case opBegin, opEnd:
-		return (&regex{op: opConcat, subs: []*regex{x}}).lowerConcat(pad, left, right)
+		return l.concat(&regex{op: opConcat, subs: []*regex{x}}, left, right)
 	}
 	var n *node
 	if x.op == opClass {
-		n = class(x.class)
+		n = l.classes.of(x.class)
 	} else {
-		sub, err := x.subs[0].lower(pad, false, false)
+		sub, err := l.lower(x.subs[0], false, false)
 		if err != nil {
 			return nil, err
 		}
 		n = repeat(sub, x.min, x.max)
 	}
-	return padded(n, pad, left, right), nil
+	return padded(n, l.pad, left, right), nil
 }
 
 func padded(n, pad *node, left, right bool) *node {
@@ -343,7 +351,7 @@ func padded(n, pad *node, left, right bool) *node {
 	return seq(s...)
 }
 
-func (x *regex) lowerConcat(pad *node, left, right bool) (*node, error) {
+func (l *lowering) concat(x *regex, left, right bool) (*node, error) {
 	subs := x.subs
 	for len(subs) > 0 && subs[0].op == opBegin {
 		if !left && len(subs) == len(x.subs) {
@@ -358,11 +366,11 @@ func (x *regex) lowerConcat(pad *node, left, right bool) (*node, error) {
 		subs, right = subs[:n-1], false
 	}
 	if len(subs) == 0 {
-		return padded(empty, pad, left, right), nil
+		return padded(empty, l.pad, left, right), nil
 	}
 	var out []*node
 	for i, s := range subs {
-		n, err := s.lower(pad, left && i == 0, right && i == len(subs)-1)
+		n, err := l.lower(s, left && i == 0, right && i == len(subs)-1)
 		if err != nil {
 			return nil, err
 		}
@@ -371,7 +379,7 @@ func (x *regex) lowerConcat(pad *node, left, right bool) (*node, error) {
 	return seq(out...), nil
 }
 
-// foldCase adds the other cases of characters.
+// foldCase adds the other cases of characters, where there is something to add.
 func foldCase(in []runeRange) []runeRange {
 	out := append([]runeRange(nil), in...)
 	const last = 0x1E943 // no character after it has two cases

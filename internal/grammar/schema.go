@@ -30,8 +30,8 @@ type schemaJob struct {
 }
 
 const (
-	maxShapes  = 500    // alternatives of one value
-	maxSchemas = 10_000 // rules that schemas become
+	maxShapes  = 500  // alternatives of one value
+	maxSchemas = 4000 // rules that schemas become
 )
 
 func newSchemas(r *rules, strict bool, limit *limits) *schemas {
@@ -165,6 +165,10 @@ func (s *schemas) apply(in []*shape, v *value, within []*value) ([]*shape, error
 	case len(within) > maxNesting:
 		return nil, v.errorf("more than %d references in a row", maxNesting)
 	}
+	s.limit.work += 100 * (len(in) + 1)
+	if err := s.limit.check(); err != nil {
+		return nil, v.errorf("%w", err)
+	}
 	within = append(slices.Clip(within), v)
 	for _, k := range unsupported {
 		if v.fields[k] != nil {
@@ -225,10 +229,6 @@ func (s *schemas) applyGroups(in []*shape, v *value, within []*value) ([]*shape,
 			if out = append(out, some...); len(out) > maxShapes {
 				return nil, list.errorf("comes to more than %d alternatives", maxShapes)
 			}
-			s.limit.work += 10 * len(some)
-		}
-		if err := s.limit.check(); err != nil {
-			return nil, list.errorf("%w", err)
 		}
 		in = out
 	}

@@ -1,6 +1,7 @@
 package grammar
 
 import (
+	"encoding/binary"
 	"sort"
 	"unicode"
 	"unicode/utf8"
@@ -56,6 +57,24 @@ func without(ranges []runeRange) []runeRange {
 		out = append(out, runeRange{next, unicode.MaxRune})
 	}
 	return normal(out)
+}
+
+// classes remembers the expressions of sets of characters: in one source the same
+// come again and again, and large ones take a millisecond.
+type classes map[string]*node
+
+func (c classes) of(ranges []runeRange) *node {
+	ranges = normal(ranges)
+	var key []byte
+	for _, r := range ranges {
+		key = binary.AppendUvarint(binary.AppendUvarint(key, uint64(r.lo)), uint64(r.hi))
+	}
+	n, ok := c[string(key)]
+	if !ok {
+		n = class(ranges)
+		c[string(key)] = n
+	}
+	return n
 }
 
 // class is the expression of one character of ranges, in UTF-8.
