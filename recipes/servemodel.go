@@ -36,7 +36,7 @@ func (m *servedModel) Generate(ctx context.Context, r generate.Request) iter.Seq
 	return m.t.engine.Generate(ctx, r)
 }
 
-func (m *servedModel) Embed(ctx context.Context, ids []int32) ([]float32, error) {
+func (m *servedModel) Embed(ctx context.Context, adapter string, ids []int32) ([]float32, error) {
 	return nil, errors.ErrUnsupported
 }
 

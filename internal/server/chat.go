@@ -26,6 +26,8 @@ type chatRequest struct {
 	TemplateVars json.RawMessage `json:"chat_template_kwargs"`
 	Continue     *bool           `json:"continue_final_message"`
 	Open         *bool           `json:"add_generation_prompt"`
+
+	bare bool // the prompt is only looked at, so that it may end behind a message
 }
 
 // chat answers POST /v1/chat/completions.
@@ -78,7 +80,8 @@ func (s *Server) chatQuestion(m *served, in *chatRequest, raw string) (*question
 		}
 		c.open = !*in.Continue
 	}
-	if c.open && in.Open != nil && !*in.Open {
+	c.bare = in.bare && c.open && !or(in.Open, true)
+	if c.open && !c.bare && in.Open != nil && !*in.Open {
 		return nil, bad("add_generation_prompt", "without a generation prompt there is nothing to answer; set continue_final_message to continue a last message of the assistant's")
 	}
 	if !isNull(in.TemplateVars) {
@@ -238,11 +241,7 @@ func (c *chatResponse) logprobs(probs []tokenProb) any {
 // tokenObject is a token with its probability.
 func (m *served) tokenObject(id int32, logprob float32) map[string]any {
 	b := m.tokenBytes(id)
-	numbers := make([]int, len(b)) // []byte would be written in base64
-	for i, x := range b {
-		numbers[i] = int(x)
-	}
-	return map[string]any{"token": string(b), "bytes": numbers, "logprob": finite(logprob)}
+	return map[string]any{"token": string(b), "bytes": numbers(b), "logprob": finite(logprob)}
 }
 
 // finite is a log-probability as JSON can hold it; that of the impossible is OpenAI's -9999.

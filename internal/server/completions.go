@@ -58,7 +58,7 @@ func (s *Server) completionQuestions(m *served, in *completionRequest) (*textRes
 	case in.Logprobs != nil:
 		g.logprobs = 1 + top
 	}
-	prompts, err := s.prompts(m, in.Prompt, or(in.Special, true))
+	prompts, err := s.prompts(m, in.Prompt, "prompt", or(in.Special, true))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -80,23 +80,23 @@ func (s *Server) completionQuestions(m *served, in *completionRequest) (*textRes
 }
 
 // prompts reads a prompt, or an input for embeddings: a text, ids, or a list of either.
-func (s *Server) prompts(m *served, raw json.RawMessage, special bool) (all [][]int32, err error) {
+func (s *Server) prompts(m *served, raw json.RawMessage, param string, special bool) (all [][]int32, err error) {
 	const wanted = "a text, a list of token ids, or a list of either wanted"
 	if isNull(raw) {
-		return nil, bad("prompt", "the prompt is missing; %s", wanted)
+		return nil, bad(param, "the %s is missing; %s", param, wanted)
 	}
 	if raw[0] != '[' {
 		raw = append(append(json.RawMessage("["), raw...), ']')
 	}
 	var items []json.RawMessage
 	if json.Unmarshal(raw, &items) != nil || len(items) == 0 {
-		return nil, bad("prompt", "the prompt is empty; %s", wanted)
+		return nil, bad(param, "the %s is empty; %s", param, wanted)
 	}
 	if c := items[0][0]; c == '-' || c >= '0' && c <= '9' {
 		items = []json.RawMessage{raw}
 	}
 	if len(items) > s.c.MaxInputs {
-		return nil, bad("prompt", "there are %d texts; at most %d wanted in one request", len(items), s.c.MaxInputs)
+		return nil, bad(param, "there are %d texts; at most %d wanted in one request", len(items), s.c.MaxInputs)
 	}
 	tok, vocab := m.model.Tokenizer(), m.model.Vocab()
 	for _, item := range items {
@@ -107,18 +107,18 @@ func (s *Server) prompts(m *served, raw json.RawMessage, special bool) (all [][]
 			continue
 		}
 		if json.Unmarshal(item, &ids) != nil || item[0] != '[' {
-			return nil, bad("prompt", "the prompt is not understood; %s", wanted)
+			return nil, bad(param, "the %s is not understood; %s", param, wanted)
 		}
 		for _, id := range ids {
 			if id < 0 || int(id) >= vocab {
-				return nil, bad("prompt", "token id %d is out of range; the model has %d", id, vocab)
+				return nil, bad(param, "token id %d is out of range; the model has %d", id, vocab)
 			}
 		}
 		all = append(all, ids)
 	}
 	for _, ids := range all {
 		if len(ids) == 0 {
-			return nil, bad("prompt", "the prompt is empty; at least one token wanted")
+			return nil, bad(param, "the %s is empty; at least one token wanted", param)
 		}
 	}
 	return all, nil

@@ -20,8 +20,8 @@ type Model interface {
 	// It ends soon after its context.
 	Generate(ctx context.Context, r generate.Request) iter.Seq2[generate.Token, error]
 
-	// Embed returns a unit vector for a sequence of ids.
-	Embed(ctx context.Context, ids []int32) ([]float32, error)
+	// Embed returns a unit vector for a sequence of ids, with the adapter of a name, or "".
+	Embed(ctx context.Context, adapter string, ids []int32) ([]float32, error)
 
 	Stats() generate.Stats
 

@@ -151,6 +151,7 @@ type conversation struct {
 	tools    *jinja.List // nil: none
 	vars     *jinja.Dict // chat_template_kwargs; nil: none
 	open     bool        // the prompt ends where the answer begins; else within the last message, which is continued
+	bare     bool        // nor that: the prompt ends behind the last message
 	guard    *tokenizer.Guard
 }
 
@@ -163,7 +164,7 @@ func (m *served) prompt(c conversation) ([]int32, error) {
 	if m.model.Style().Name() != tokenizer.ChatTemplateStyle {
 		return m.styled(guard, c)
 	}
-	chat := tokenizer.Chat{Turns: &jinja.List{}, Tools: marked(guard, c.tools).(*jinja.List), Vars: c.vars, AddGenerationPrompt: c.open, ContinueFinalMessage: !c.open}
+	chat := tokenizer.Chat{Turns: &jinja.List{}, Tools: marked(guard, c.tools).(*jinja.List), Vars: c.vars, AddGenerationPrompt: c.open && !c.bare, ContinueFinalMessage: !c.open}
 	for _, msg := range c.messages {
 		chat.Turns.Items = append(chat.Turns.Items, m.turn(guard, msg))
 	}
