@@ -302,13 +302,13 @@ func first(logits []float32) int {
 	if len(logits) == 0 {
 		return -1
 	}
-	best := 0
+	best, largest := 0, logits[0]
 	for i, v := range logits {
-		if v != v {
-			return i
-		}
-		if v > logits[best] {
-			best = i
+		if !(v <= largest) { // rarely, so that a token costs one comparison
+			if v != v {
+				return i
+			}
+			best, largest = i, v
 		}
 	}
 	return best
@@ -333,11 +333,14 @@ const negligible = -50
 
 // weigh gives the kept candidates their weights exp((logit-max)/temperature); it returns the sum of weights.
 func (s *Sampler) weigh(max float32) float64 {
-	total := 0.0
+	total, least := 0.0, float64(negligible)
+	if c := s.config; c.MinP > 0 && c.TopP >= 1 {
+		least = math.Log(min(c.MinP, 1)) - 1e-6 // narrow leaves those below out; with top_p they would count in the total
+	}
 	for i := range s.scratch.kept {
 		k := &s.scratch.kept[i]
 		k.weight = 0
-		if x := (float64(k.logit) - float64(max)) / s.config.Temperature; x > negligible {
+		if x := (float64(k.logit) - float64(max)) / s.config.Temperature; x > least {
 			k.weight = math.Exp(x)
 		}
 		total += k.weight
