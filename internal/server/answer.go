@@ -8,6 +8,7 @@ import (
 
 	"github.com/litgpt-go/litgpt/internal/generate"
 	"github.com/litgpt-go/litgpt/internal/sample"
+	"github.com/litgpt-go/litgpt/internal/toolcall"
 )
 
 // question is what the model is asked, whichever endpoint it came to.
@@ -136,7 +137,7 @@ func (q *question) run(ctx context.Context, choice int, seed uint64, put func(pi
 	sampling := g.sampling
 	sampling.Seed = seed
 	a := answer{q: q, choice: choice, put: put, ends: q.m.stops(g), stops: sample.NewTextStops(g.stops)}
-	a.stream = q.m.model.Tokenizer().Stream(!q.form.special)
+	a.stream = q.textStream()
 	r := generate.Request{Prompt: q.ids, MaxTokens: g.max, Sampling: sampling, Logprobs: g.logprobs, Adapter: q.m.adapter()}
 	for _, end := range q.m.ends {
 		if len(end) == 1 && !g.ignoreEOS {
@@ -144,9 +145,7 @@ func (q *question) run(ctx context.Context, choice int, seed uint64, put func(pi
 		}
 	}
 	r.End = append(r.End, g.stopIDs...)
-	if q.form.constraint != nil {
-		r.Constraint = q.form.constraint()
-	}
+	r.Constraint = q.form.constraint()
 	if q.form.parser != nil {
 		a.calls = q.form.parser()
 	}
@@ -176,11 +175,8 @@ type answer struct {
 	put    func(piece)
 	ends   *sample.Stops
 	stops  *sample.TextStops
-	stream interface {
-		Next(id int32) string
-		Flush() string
-	}
-	calls callParser // nil: the answer is text
+	stream textStream
+	calls  *toolcall.Parser // nil: the answer is text
 
 	held   []generate.Token // those that ends withholds
 	probs  []tokenProb      // of tokens whose text is withheld
@@ -224,7 +220,7 @@ func (a *answer) emit(text string) {
 	a.sent += len(text)
 	p := piece{choice: a.choice, text: text}
 	if a.calls != nil {
-		p.text, p.calls = a.calls.push(text)
+		p.text, p.calls = deltas(a.calls.Push(text))
 		a.called = a.called || len(p.calls) > 0
 	}
 	known := slices.IndexFunc(a.probs, func(t tokenProb) bool { return t.start >= a.sent })
@@ -265,7 +261,7 @@ func (a *answer) finish(reason string) error {
 		last.probs = a.probs
 	}
 	if a.calls != nil {
-		last.text, last.calls = a.calls.flush()
+		last.text, last.calls = deltas(a.calls.Flush())
 		if a.called = a.called || len(last.calls) > 0; a.called && last.finish == "stop" {
 			last.finish = "tool_calls"
 		}

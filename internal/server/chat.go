@@ -92,7 +92,7 @@ func (s *Server) chatQuestion(m *served, in *chatRequest, raw string) (*question
 		}
 		c.vars = marked(c.guard, vars).(*jinja.Dict)
 	}
-	if c.tools, err = s.form(q, in, c.open); err != nil {
+	if err := s.form(q, in, &c); err != nil {
 		return nil, err
 	}
 	q.ids, err = m.prompt(c)

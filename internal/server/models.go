@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/litgpt-go/litgpt/internal/sample"
+	"github.com/litgpt-go/litgpt/internal/toolcall"
 	"github.com/litgpt-go/litgpt/tokenizer"
 )
 
@@ -24,6 +25,9 @@ type served struct {
 	created time.Time
 	guard   *tokenizer.Guard
 	ends    [][]int32 // sequences of ids that end an answer
+	words   *words
+	format  *toolcall.Format // nil: the model has no chat template
+	marks   map[int32]string // special tokens of tool calls
 
 	// Guarded by registry.mu.
 	uses    int // requests, and adapters
@@ -132,7 +136,12 @@ func (r *registry) addModel(name string, load func() (Model, error)) error {
 			return nil, err
 		}
 		tok := model.Tokenizer()
-		return &served{model: model, guard: tok.NewGuard(""), ends: model.Style().StopTokens(tok)}, nil
+		m := &served{model: model, guard: tok.NewGuard(""), ends: model.Style().StopTokens(tok), words: new(words)}
+		if model.Style().Name() == tokenizer.ChatTemplateStyle {
+			m.format = toolcall.For(tok)
+			m.marks = m.format.Tokens(tok)
+		}
+		return m, nil
 	})
 }
 
@@ -150,7 +159,7 @@ func (r *registry) addAdapter(ctx context.Context, name, base, dir string) error
 		if err := b.model.AddAdapter(ctx, name, dir); err != nil {
 			return nil, err
 		}
-		return &served{base: b, model: b.model, guard: b.guard, ends: b.ends}, nil
+		return &served{base: b, model: b.model, guard: b.guard, ends: b.ends, words: b.words, format: b.format, marks: b.marks}, nil
 	})
 	if err != nil {
 		release()
@@ -245,11 +254,6 @@ func (m *served) guardFor(raw string) *tokenizer.Guard {
 		return m.guard
 	}
 	return m.model.Tokenizer().NewGuard(raw)
-}
-
-// tokenBytes is the text of a token, which need be no whole characters.
-func (m *served) tokenBytes(id int32) []byte {
-	return []byte(m.model.Tokenizer().Decode([]int32{id}, false))
 }
 
 // adapter is the name for generate.Request.Adapter.

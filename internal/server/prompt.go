@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/litgpt-go/litgpt/internal/toolcall"
 	"github.com/litgpt-go/litgpt/tokenizer"
 	"github.com/litgpt-go/litgpt/tokenizer/jinja"
 )
@@ -148,10 +149,10 @@ func contentText(raw json.RawMessage, at string) (string, error) {
 // conversation is what a prompt is made of.
 type conversation struct {
 	messages []message
-	tools    *jinja.List // nil: none
-	vars     *jinja.Dict // chat_template_kwargs; nil: none
-	open     bool        // the prompt ends where the answer begins; else within the last message, which is continued
-	bare     bool        // nor that: the prompt ends behind the last message
+	tools    []toolcall.Tool // marked
+	vars     *jinja.Dict     // chat_template_kwargs; nil: none
+	open     bool            // the prompt ends where the answer begins; else within the last message, which is continued
+	bare     bool            // nor that: the prompt ends behind the last message
 	guard    *tokenizer.Guard
 }
 
@@ -164,9 +165,23 @@ func (m *served) prompt(c conversation) ([]int32, error) {
 	if m.model.Style().Name() != tokenizer.ChatTemplateStyle {
 		return m.styled(guard, c)
 	}
-	chat := tokenizer.Chat{Turns: &jinja.List{}, Tools: marked(guard, c.tools).(*jinja.List), Vars: c.vars, AddGenerationPrompt: c.open && !c.bare, ContinueFinalMessage: !c.open}
+	var turns []toolcall.Message
 	for _, msg := range c.messages {
-		chat.Turns.Items = append(chat.Turns.Items, m.turn(guard, msg))
+		turns = append(turns, turn(guard, msg))
+	}
+	chat, err := m.format.Chat(turns, c.tools)
+	if err != nil {
+		return nil, bad("messages", "%s", guard.Unmark(err.Error()))
+	}
+	chat.Vars, chat.AddGenerationPrompt, chat.ContinueFinalMessage = c.vars, c.open && !c.bare, !c.open
+	for _, item := range chat.Turns.Items { // what was spelled with escapes
+		d := item.(*jinja.Dict) // Format.Chat makes no other
+		if calls, ok := d.Get("tool_calls"); ok {
+			d.Set("tool_calls", marked(guard, calls))
+		}
+	}
+	if chat.Tools != nil {
+		chat.Tools = marked(guard, chat.Tools).(*jinja.List)
 	}
 	made, err := m.model.Tokenizer().Render(chat)
 	if err != nil {
@@ -175,44 +190,17 @@ func (m *served) prompt(c conversation) ([]int32, error) {
 	return guard.Encode(m.model.Style(), made.Text), nil
 }
 
-// turn is a message as templates read it.
-func (m *served) turn(guard *tokenizer.Guard, msg message) *jinja.Dict {
-	d := jinja.NewDict()
-	d.Set("role", msg.role)
-	if msg.null && len(msg.calls) > 0 {
-		d.Set("content", "") // templates add it to other text
-	} else {
-		d.Set("content", guard.Mark(msg.content, msg.role != "assistant"))
+// turn is a message as it goes to the template, its texts marked.
+func turn(guard *tokenizer.Guard, msg message) toolcall.Message {
+	t := toolcall.Message{Role: msg.role, Content: guard.Mark(msg.content, msg.role != "assistant"), CallID: guard.Mark(msg.callID, true), Name: guard.Mark(msg.name, true)}
+	for _, c := range msg.calls {
+		t.Calls = append(t.Calls, toolcall.Call{ID: guard.Mark(c.id, true), Name: guard.Mark(c.name, true), Arguments: guard.Mark(c.arguments, true)})
 	}
-	for key, value := range map[string]string{"name": msg.name, "tool_call_id": msg.callID, "reasoning_content": msg.reason} {
-		if value != "" {
-			d.Set(key, guard.Mark(value, true))
-		}
+	if msg.reason != "" {
+		t.Fields = jinja.NewDict()
+		t.Fields.Set("reasoning_content", guard.Mark(msg.reason, true))
 	}
-	if len(msg.calls) > 0 {
-		d.Set("tool_calls", m.callList(guard, msg.calls))
-	}
-	return d
-}
-
-// callList is the assistant's calls as templates read them.
-func (m *served) callList(guard *tokenizer.Guard, calls []call) *jinja.List {
-	list := &jinja.List{}
-	for _, c := range calls {
-		function := jinja.NewDict()
-		function.Set("name", guard.Mark(c.name, true))
-		arguments, err := jinja.ParseJSON([]byte(c.arguments))
-		if err != nil {
-			arguments = c.arguments // a model's own words, which need be no JSON
-		}
-		function.Set("arguments", marked(guard, arguments))
-		d := jinja.NewDict()
-		d.Set("id", guard.Mark(c.id, true))
-		d.Set("type", "function")
-		d.Set("function", function)
-		list.Items = append(list.Items, d)
-	}
-	return list
+	return t
 }
 
 // marked is a value of JSON with all its strings marked.
@@ -244,9 +232,6 @@ func marked(guard *tokenizer.Guard, v any) any {
 // several turns, so earlier ones are written one after the other, as they were seen.
 func (m *served) styled(guard *tokenizer.Guard, c conversation) ([]int32, error) {
 	tok, style := m.model.Tokenizer(), m.model.Style()
-	if c.tools != nil {
-		return nil, bad("tools", "the model has no chat template, so it cannot be told of tools")
-	}
 	var ids []int32
 	system := ""
 	for i, msg := range c.messages {
