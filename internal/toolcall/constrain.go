@@ -63,7 +63,7 @@ func (f *Format) Constrain(tools []Tool, c Choice, id func(token string) (int32,
 	root += " " + g.literal(f.after)
 	var text strings.Builder
 	fmt.Fprintf(&text, "root ::= %s\ncall ::=", strings.TrimSpace(root))
-	for i, t := range tools {
+	for i := range tools {
 		if i > 0 {
 			text.WriteString(" |")
 		}
