@@ -24,7 +24,7 @@ var levels = []string{
 	"models",
 	"internal/ggufmap internal/litgpt",
 	"lora internal/generate internal/train",
-	"quantize",
+	"quantize internal/server",
 	"recipes",
 	"cmd/litgpt",
 }
