@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -126,7 +127,7 @@ func call[P, R any](p *tab, command cdp.Command[P, R], params P) R {
 // wait waits until a JavaScript expression holds.
 func (p *tab) wait(js string) {
 	p.Helper()
-	_, err := chromedp.Run(p.ctx, chromedp.PollFunction[chromedp.Void]("() => Boolean("+js+")", chromedp.WithPollingTimeout(10*time.Second), chromedp.WithPollingInterval(20*time.Millisecond)))
+	_, err := chromedp.Run(p.ctx, chromedp.PollFunction[chromedp.Void]("() => Boolean("+js+")", chromedp.WithPollingTimeout(5*time.Second), chromedp.WithPollingInterval(20*time.Millisecond)))
 	if err != nil {
 		p.Fatalf("waiting for %s: %v; the page shows:\n%s", js, err, evaluate[string](p, `document.querySelector("main").innerText + "\n" + (document.activeElement?.outerHTML ?? "")`))
 	}
@@ -150,10 +151,28 @@ func (p *tab) expect(js string, want any) {
 	}
 }
 
-// keys types, to whatever has the focus.
-func (p *tab) keys(keys string, modifiers ...chromedp.KeyOption) {
+// keys types, to whatever has the focus. "\r" is Enter as browsers have it: a page that takes it for itself gets no character,
+// which KeyEvent sends all the same.
+func (p *tab) keys(keys string, modifiers ...chromedp.Modifier) {
 	p.Helper()
-	p.run(chromedp.KeyEvent(keys, modifiers...))
+	var held chromedp.Modifier
+	for _, m := range modifiers {
+		held |= m
+	}
+	for text := range strings.SplitSeq(keys, "\r") {
+		p.run(chromedp.KeyEvent(text, chromedp.KeyModifiers(modifiers...)))
+		if keys = strings.TrimPrefix(keys, text); keys == "" {
+			break
+		}
+		keys = keys[1:]
+		enter := input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: "Enter", Code: "Enter", WindowsVirtualKeyCode: 13, Modifiers: int64(held)}
+		if held&chromedp.ModifierCtrl == 0 {
+			enter.Text = "\r"
+		}
+		call(p, input.DispatchKeyEvent, enter)
+		enter.Type, enter.Text = input.DispatchKeyEventTypeKeyUp, ""
+		call(p, input.DispatchKeyEvent, enter)
+	}
 }
 
 // say sends a message and waits until its answer is there.
@@ -258,6 +277,7 @@ func (a *api) chat(w http.ResponseWriter, r *http.Request) {
 		}
 	case "cut":
 		text("half an ans")
+		time.Sleep(100 * time.Millisecond) // or the browser drops what it has read
 		panic(http.ErrAbortHandler)
 	case "broken":
 		text("half an ans")

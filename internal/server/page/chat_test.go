@@ -38,9 +38,9 @@ func TestChromium(t *testing.T) {
 func conversation(p *tab) {
 	p.expect(`document.activeElement.id`, "prompt")
 	p.keys("Good morrow")
-	p.keys("\r", chromedp.KeyModifiers(chromedp.ModifierShift))
+	p.keys("\r", chromedp.ModifierShift)
 	p.keys("my lord")
-	p.keys("\r", chromedp.KeyModifiers(chromedp.ModifierCtrl))
+	p.keys("\r", chromedp.ModifierCtrl)
 	p.wait(`document.querySelector(".facts")?.textContent.includes("42 tokens")`)
 	p.expect(answers, "Answer 1 to Good morrow\nmy lord.")
 	p.expect(`document.querySelector(".facts").textContent.startsWith("cut at the limit of tokens · 42 tokens · ")`, true)
@@ -119,7 +119,7 @@ func edit(p *tab) {
 	p.expect(`document.activeElement.dataset.do + document.querySelectorAll(".message").length`, "edit6")
 	p.keys("\r")
 	p.keys(" or so")
-	p.keys("\r", chromedp.KeyModifiers(chromedp.ModifierCtrl))
+	p.keys("\r", chromedp.ModifierCtrl)
 	p.wait(`document.querySelectorAll(".message").length === 4 && document.querySelector("#stop").hidden`)
 	p.expect(answers, "Answer 1 to one.|Answer 4 to two or so.")
 	p.run(chromedp.Click(chromedp.CSS("#notice button")))
@@ -247,13 +247,11 @@ func hostile(p *tab) {
 	p.say(`<img src=x onerror="window.hacked=1"> & [x](javascript:hacked=1)`)
 	p.expect(`String(window.hacked)`, "undefined")
 	p.expect(`document.querySelectorAll("#messages :is(img, script, iframe, svg, style, form, object, embed, link, meta, base)").length`, 0)
-	p.expect(`[...document.querySelectorAll("#messages a")].map(a => a.href).join()`, "http://example.com/pixel.png?q=secret,https://example.com/%22")
+	p.expect(`[...document.querySelectorAll("#messages a")].map(a => a.href).join()`, "http://example.com/,http://example.com/pixel.png?q=secret,https://example.com/%22,http://example.com/")
 	p.expect(`[...document.querySelectorAll("#messages *")].flatMap(e => e.getAttributeNames()).filter(n => n.startsWith("on") || n === "style" || n === "src").length`, 0)
 	p.expect(`[...document.querySelectorAll("#messages a")].every(a => a.rel === "noopener noreferrer nofollow" && a.target === "_blank")`, true)
 	p.expect(`document.querySelector(".assistant .text").innerText.includes('<img src=x onerror="window.hacked=1"><script>')`, true)
 	p.expect(`document.querySelectorAll(".user .text")[1].textContent`, `<img src=x onerror="window.hacked=1"> & [x](javascript:hacked=1)`)
-	// The browser itself forbids what the code never does.
-	p.expect(`(() => { try { document.createElement("p").innerHTML = "<b>"; return "allowed" } catch (e) { return e.name } })()`, "TypeError")
 }
 
 func copyCode(p *tab) {

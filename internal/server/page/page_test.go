@@ -24,7 +24,7 @@ func TestHandler(t *testing.T) {
 		if w.Code != 200 || w.Header().Get("Content-Type") != kind || w.Body.Len() == 0 {
 			t.Errorf("GET %s: got %d, %s, %d bytes", path, w.Code, w.Header().Get("Content-Type"), w.Body.Len())
 		}
-		if got := w.Header().Get("Content-Security-Policy"); !strings.HasPrefix(got, "default-src 'self';") || strings.Contains(got, "unsafe") {
+		if got := w.Header().Get("Content-Security-Policy"); !strings.HasPrefix(got, "default-src 'self';") || !strings.Contains(got, "require-trusted-types-for 'script'") || strings.Contains(got, "unsafe") {
 			t.Errorf("GET %s: got policy %q", path, got)
 		}
 		if w.Header().Get("Cache-Control") != "no-cache" || w.Header().Get("X-Content-Type-Options") != "nosniff" {

@@ -217,10 +217,10 @@ async function receive(c, request, written, writing, signal) {
 }
 
 function busy(on) {
-	const had = document.activeElement === $(on ? "send" : "stop");
+	const had = [$("send"), $("stop")].includes(document.activeElement);
 	$("send").hidden = on;
 	$("stop").hidden = !on;
-	if (had) $(on ? "stop" : "send").focus();
+	if (had) $("prompt").focus(); // the button that had the focus is gone
 }
 
 function send() {

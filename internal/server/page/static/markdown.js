@@ -45,8 +45,14 @@ export function render(text) {
 	return fragment;
 }
 
+// lines expands the tabs that indent, but for those of code.
 function lines(text) {
-	return text.replace(/\r\n?/g, "\n").split("\n").map(l => l.replace(/^[ \t]+/, s => s.replace(/\t/g, "    ")));
+	let within = "";
+	return text.replace(/\r\n?/g, "\n").split("\n").map(l => {
+		const mark = l.trimStart().slice(0, 3);
+		if (mark === "```" || mark === "~~~") within = within === "" ? mark : within === mark ? "" : within;
+		return within ? l : l.replace(/^[ \t]+/, s => s.replace(/\t/g, "    "));
+	});
 }
 
 // Blocks
@@ -106,7 +112,7 @@ function title(ls, i) {
 	const m = heading.exec(ls[i]);
 	if (!m) return null;
 	let t = ls[i].trim().slice(m[1].length).trim();
-	const bare = t.slice(0, closingHashes(t));
+	const bare = /https?:\/\/[^\s<>"`|\\^{}[\]]{1,2048}/y;
 	if (bare === "" || /\s$/.test(bare)) t = bare.trim();
 	return [i + 1, () => headingNode(m[1].length, t)];
 }
@@ -239,7 +245,7 @@ function text(ls, i, depth) {
 
 const punctuation = /[\p{P}\p{S}]/u;
 const escapable = /[!-/:-@[-`{-~]/;
-const bare = /https?:\/\/[^\s<>"`|\\^{}]{1,2048}/y;
+const bare = /https?:\/\/[^\s<>"`|\\^{}[\]]{1,2048}/y;
 const angled = /<((?:https?:\/\/|mailto:)[^\s<>]{1,2048})>/y;
 const entity = /&(amp|lt|gt|quot|nbsp);/y;
 const entities = { amp: "&", lt: "<", gt: ">", quot: '"', nbsp: "\u00a0" };
@@ -329,7 +335,7 @@ const inlines = {
 		const m = at(bare, p.s, i);
 		if (!m) return i;
 		const shown = trimURL(m[0]), url = safe(shown);
-		return url ? (p.out.push(anchor(url, [shown])), i + shown.length) : i;
+		return p.out.push(url ? anchor(url, [shown]) : shown), i + Math.max(shown.length, 1);
 	},
 };
 
