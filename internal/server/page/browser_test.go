@@ -192,6 +192,7 @@ type api struct {
 	bodies []map[string]any // asked for
 	key    string           // wanted; "" for none
 	script map[string]string
+	pace   time.Duration // for each token
 	gone   chan struct{} // a stream whose client left
 }
 
@@ -289,11 +290,12 @@ func (a *api) chat(w http.ResponseWriter, r *http.Request) {
 		answer = fmt.Sprintf("Answer %d to %s.", count, last)
 	}
 	fmt.Fprint(w, ": keep-alive\r\n\r\n")
-	for _, part := range slices.Collect(pieces(answer)) {
+	for part := range pieces(answer) {
 		text(part)
+		time.Sleep(a.pace)
 	}
-	send(`{"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}`)
-	send(`{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":42,"total_tokens":45}}`)
+	send(`{"choices":[{"index":0,"delta":{},"finish_reason":"` + map[bool]string{true: "length", false: "stop"}[count == 1] + `"}]}`)
+	send(fmt.Sprintf(`{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":%d,"total_tokens":45}}`, (len(answer)+3)/4))
 	send("[DONE]")
 }
 

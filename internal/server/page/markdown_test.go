@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
@@ -126,7 +127,8 @@ func long(p *tab) {
 
 // The picture in the documentation.
 func screenshot(p *tab) {
-	p.script = map[string]string{"How do I read a file line by line in Go?": "Use a `bufio.Scanner`: it reads a line at a time and keeps only that line in memory.\n\n```go\nf, err := os.Open(\"verse.txt\")\nif err != nil {\n\treturn err\n}\ndefer f.Close()\n\nlines := bufio.NewScanner(f)\nfor lines.Scan() {\n\tfmt.Println(lines.Text())\n}\nreturn lines.Err()\n```\n\nTwo things to know:\n\n1. A line longer than **64 KB** is an error, unless `lines.Buffer` makes room for it.\n2. `lines.Text()` has no line feed at its end.\n\n| reader | when |\n|---|---|\n| `bufio.Scanner` | lines of a text |\n| `io.ReadAll` | small files, whole |"}
+	p.script = map[string]string{"How do I read a file line by line in Go?": "Use a `bufio.Scanner`: it reads a line at a time and keeps only that line in memory.\n\n```go\nf, err := os.Open(\"verse.txt\")\nif err != nil {\n\treturn err\n}\ndefer f.Close()\n\nlines := bufio.NewScanner(f)\nfor lines.Scan() {\n\tfmt.Println(lines.Text())\n}\nreturn lines.Err()\n```\n\nTwo things to know:\n\n1. A line longer than **64 KB** is an error, unless `lines.Buffer` makes room for it.\n2. `lines.Text()` has no line feed at its end."}
+	p.pace = 15 * time.Millisecond
 	call(p, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 1280, Height: 860, DeviceScaleFactor: 1.5})
 	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}}})
 	for _, s := range []string{"What news from Rome?", "How do I read a file line by line in Go?"} {

@@ -112,7 +112,7 @@ function title(ls, i) {
 	const m = heading.exec(ls[i]);
 	if (!m) return null;
 	let t = ls[i].trim().slice(m[1].length).trim();
-	const bare = /https?:\/\/[^\s<>"`|\\^{}[\]]{1,2048}/y;
+	const bare = t.slice(0, closingHashes(t));
 	if (bare === "" || /\s$/.test(bare)) t = bare.trim();
 	return [i + 1, () => headingNode(m[1].length, t)];
 }
