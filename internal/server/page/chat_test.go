@@ -43,7 +43,7 @@ func conversation(p *tab) {
 	p.keys("\r", chromedp.ModifierCtrl)
 	p.wait(`document.querySelector(".facts")?.textContent.includes("tokens")`)
 	p.expect(answers, "Answer 1 to Good morrow\nmy lord.")
-	p.expect(`document.querySelector(".facts").textContent.startsWith("cut at the limit of tokens · 10 tokens · ")`, true)
+	p.expect(`document.querySelector(".facts").textContent.startsWith("cut at the limit of tokens · 8 tokens · ")`, true)
 	p.expect(`document.activeElement.id`, "prompt")
 	p.expect(`document.title`, "Good morrow my lord – litgpt")
 	want := `{"messages":[{"content":"Good morrow\nmy lord","role":"user"}],"model":"shakespeare","stream":true,"stream_options":{"include_usage":true}}`
