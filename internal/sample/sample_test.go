@@ -223,7 +223,7 @@ func TestSelection(t *testing.T) {
 			s := New(config)
 			s.choose(logits)
 			total := s.weigh(slices.Max(logits))
-			kept := s.kept
+			kept := s.scratch.kept
 			if config.TopP < 1 {
 				kept = shed(kept, (1-config.TopP)*total/float64(len(kept)))
 				kept = kept[:prefix(kept, config.TopP*total)]
