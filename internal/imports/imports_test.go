@@ -19,7 +19,7 @@ var levels = []string{
 	"internal/mmap",
 	"internal/ggml internal/ggml/cuda internal/safetensors internal/gguf internal/durable internal/settings internal/progress internal/sample internal/data internal/repl tokenizer/jinja tokenizer/training",
 	"internal/tensor internal/cudatest internal/pth tokenizer",
-	"internal/autograd internal/optim internal/nn tokenizer/sugarme internal/toolcall",
+	"internal/autograd internal/optim internal/nn internal/grammar internal/toolcall tokenizer/sugarme",
 	"internal/kvcache internal/checkpoint",
 	"models",
 	"internal/ggufmap internal/litgpt",

@@ -87,7 +87,11 @@ func unmarshal(body []byte, v any) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &wrong) && wrong.Field != "":
-		return bad(wrong.Field, "%s is a JSON %s; %s wanted", clip(wrong.Field), wrong.Value, kindName(wrong.Type))
+		field := wrong.Field
+		for _, embedded := range []string{"chatRequest.", "common."} { // which clients know nothing of
+			field = strings.TrimPrefix(field, embedded)
+		}
+		return bad(field, "%s is a JSON %s; %s wanted", clip(field), wrong.Value, kindName(wrong.Type))
 	case errors.As(err, &wrong):
 		return bad("", "the body is a JSON %s; an object wanted", wrong.Value)
 	case errors.As(err, &syntax):

@@ -3,7 +3,6 @@ package server
 import (
 	"container/list"
 	"encoding/json"
-	"errors"
 	"sync"
 
 	"github.com/litgpt-go/litgpt/internal/grammar"

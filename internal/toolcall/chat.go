@@ -21,8 +21,8 @@ type Message struct {
 }
 
 // Chat is a conversation as the checkpoint's template must be given it. What the template cannot write is in the text of
-// messages instead: tools in that of the system, calls in the assistant's, and what tools say in the user's. Text beside
-// calls is left out where the template has no place for it at all.
+// messages instead: tools in that of the system, calls in the assistant's, what tools say and the system's text in the
+// user's. Text beside calls is left out where the template has no place for it at all.
 func (f *Format) Chat(messages []Message, tools []Tool) (tokenizer.Chat, error) {
 	names := map[string]string{} // of tools, by the id of their call
 	var turns []Message
@@ -108,7 +108,15 @@ func (f *Format) turn(m Message) *jinja.Dict {
 // arrange gives the messages as far as the template knows their kinds.
 func (f *Format) arrange(messages []Message) (out []Message) {
 	var results []Message // of calls that were given one by one, in the place of their messages
+	system := ""          // what the next message of the user begins with
 	for i, m := range messages {
+		if m.Role == "system" && !f.system {
+			system += m.Content + "\n\n"
+			continue
+		}
+		if m.Role == "user" {
+			m.Content, system = system+m.Content, ""
+		}
 		switch {
 		case len(m.Calls) > 0 && !f.calls:
 			text := f.write(m.Calls)
@@ -158,6 +166,9 @@ func (f *Format) arrange(messages []Message) (out []Message) {
 		}
 		out = append(out, m)
 	}
+	if system != "" {
+		out = append(out, Message{Role: "user", Content: strings.TrimSpace(system)})
+	}
 	return out
 }
 
@@ -196,25 +207,10 @@ func (f *Format) tell(messages []Message, tools []Tool) []Message {
 		separator = "\n"
 	}
 	text := fmt.Sprintf(strings.ReplaceAll(f.syntax.tell, "{arguments}", f.arguments), strings.Join(list, separator))
-	at, role := 0, "system"
-	if !f.system {
-		role = "user"
-		for at < len(messages)-1 && messages[at].Role != role {
-			at++
-		}
+	if len(messages) == 0 || messages[0].Role != "system" {
+		return append([]Message{{Role: "system", Content: text}}, messages...)
 	}
-	if len(messages) == 0 || messages[at].Role != role {
-		return append([]Message{{Role: role, Content: text}}, messages...)
-	}
-	if messages[at].Content != "" {
-		switch role {
-		case "system":
-			text = messages[at].Content + "\n\n" + text
-		default: // the question stays last
-			text += "\n\n" + messages[at].Content
-		}
-	}
-	messages[at].Content = text
+	messages[0].Content = strings.TrimSpace(messages[0].Content + "\n\n" + text)
 	return messages
 }
 

@@ -52,17 +52,18 @@ func (f *Format) Constrain(tools []Tool, c Choice, id func(token string) (int32,
 		out.Triggers = f.marks
 		before = strings.TrimPrefix(before, f.marks[0])
 	}
-	root := g.literal(before)
+	var root []string
 	if c.Auto && f.array {
-		root = "[ \\n]? " + root // tokenizers of SentencePiece write a space
+		root = append(root, "[ \\n]?") // tokenizers of SentencePiece write a space
 	}
-	root += " call"
+	root = append(root, g.literal(before), "call")
 	if c.Parallel {
-		root += " (" + g.literal(f.between) + " call)*"
+		root = append(root, "("+g.literal(f.between)+" call)*")
 	}
-	root += " " + g.literal(f.after)
+	root = append(root, g.literal(f.after))
+	root = slices.DeleteFunc(root, func(s string) bool { return s == "" })
 	var text strings.Builder
-	fmt.Fprintf(&text, "root ::= %s\ncall ::=", strings.TrimSpace(root))
+	fmt.Fprintf(&text, "root ::= %s\ncall ::=", strings.Join(root, " "))
 	for i := range tools {
 		if i > 0 {
 			text.WriteString(" |")
@@ -146,9 +147,6 @@ func (g gbnf) literal(text string) string {
 			quote(mark)
 		}
 		text = text[len(mark):]
-	}
-	if len(out) == 0 {
-		return `""`
 	}
 	return strings.Join(out, " ")
 }

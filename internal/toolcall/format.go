@@ -124,6 +124,7 @@ func (f *Format) probe(r Renderer, has func(string) bool) string {
 	assistant := Message{Role: "assistant", Calls: []Call{call(probeValue)}}
 	result := Message{Role: "tool", Content: probeResult, CallID: "probe1234", Name: probeTool}
 
+	f.system = true
 	f.system = strings.Contains(try(nil, system, user), probeSaid)
 	f.tools = true
 	if f.tools = strings.Contains(try(tools, user), probeTool); !f.tools {
@@ -136,7 +137,8 @@ func (f *Format) probe(r Renderer, has func(string) bool) string {
 
 	f.resultRole, f.calls, f.parallel, f.content = "tool", true, true, true
 	whole := func(text string) bool { // arguments as they should be
-		return strings.Contains(text, `"probe_key": "probe_value"`) || strings.Contains(text, `"probe_key":"probe_value"`)
+		// mistral-common's templates make HTML of what they add to a filtered object
+		return (strings.Contains(text, `"probe_key": "probe_value"`) || strings.Contains(text, `"probe_key":"probe_value"`)) && !strings.Contains(text, "&#34;")
 	}
 	f.calls = whole(try(tools, user, assistant, result)) || whole(try(tools, user, assistant))
 	if !f.calls {
