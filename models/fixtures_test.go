@@ -293,7 +293,7 @@ func proveGreedy(t *testing.T, f fixture) {
 	var want struct{ Greedy []int32 }
 	f.json(t, "results.json", &want)
 	m := f.load(t, "config.json", false)
-	e := generate.New(f.dev, m, tensor.F32)
+	e := generate.New(f.dev, m, generate.Options{Cache: tensor.F32})
 	defer e.Close()
 	var got []int32
 	for token, err := range e.Generate(t.Context(), generate.Request{Prompt: in.Prompt, MaxTokens: len(want.Greedy), Sampling: sample.Config{}}) {

@@ -32,7 +32,7 @@ func TestLongRoPEGeneration(t *testing.T) {
 		}
 		return tokens[len(prompt):]
 	}
-	e := generate.New(dev, m, tensor.F32)
+	e := generate.New(dev, m, generate.Options{Cache: tensor.F32})
 	defer e.Close()
 	cached := func(ctx context.Context, prompt []int32, n int) (got []int32) {
 		for token, err := range e.Generate(ctx, generate.Request{Prompt: prompt, MaxTokens: n, Sampling: sample.Config{}}) {
@@ -69,7 +69,7 @@ func TestLongRoPEGeneration(t *testing.T) {
 		plan := dev.Plan()
 		var peaks [2][]tensor.Use
 		for i, dev := range []*tensor.Device{plan, dev} {
-			e := generate.New(dev, fixture{dir: f.dir, dev: dev}.load(t, "config.json", true), tensor.F32)
+			e := generate.New(dev, fixture{dir: f.dir, dev: dev}.load(t, "config.json", true), generate.Options{Cache: tensor.F32})
 			if dev == plan {
 				if err := e.Plan(n[0], n[1]); err != nil {
 					t.Fatal(err)

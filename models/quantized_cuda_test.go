@@ -78,7 +78,7 @@ func (f fixture) compute(t *testing.T, s quantizedSource) (c computed) {
 	}
 	in := f.inputs(t)
 	c.logits = logits(t, f.dev, m, in.Long)
-	e := generate.New(f.dev, m, tensor.F32)
+	e := generate.New(f.dev, m, generate.Options{Cache: tensor.F32})
 	defer e.Close()
 	for token, err := range e.Generate(t.Context(), generate.Request{Prompt: in.Prompt, MaxTokens: 6, Sampling: sample.Config{}}) {
 		if err != nil {

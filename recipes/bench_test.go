@@ -145,7 +145,7 @@ func BenchmarkGenerate(b *testing.B) {
 	}{{"F32", checkpoint.F32, tensor.F32}, {"BF16", checkpoint.BF16, tensor.F16}, {"F16", checkpoint.F16, tensor.F16}} {
 		dev, m := randomModel(b, smolLM2, x.matrix)
 		run := func(b *testing.B, prompt, tokens int) {
-			e := generate.New(dev, m, x.cache)
+			e := generate.New(dev, m, generate.Options{Cache: x.cache})
 			defer e.Close()
 			ids := make([]int32, prompt)
 			for i := range b.N {

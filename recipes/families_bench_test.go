@@ -107,7 +107,7 @@ type contender struct {
 func newContender(b *testing.B, dev *tensor.Device, config string) contender {
 	b.Helper()
 	m := randomModelOn(b, dev, config, checkpoint.BF16)
-	c := contender{engine: generate.New(dev, m, tensor.F16), dims: m.Dims()}
+	c := contender{engine: generate.New(dev, m, generate.Options{Cache: tensor.F16}), dims: m.Dims()}
 	b.Cleanup(c.engine.Close)
 	for _, p := range nn.Params(m) {
 		switch shape := p.Shape(); {

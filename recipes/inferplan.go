@@ -20,7 +20,23 @@ func (t *talker) uses(matrix checkpoint.Type, prompt, tokens int) ([]tensor.Use,
 	if err := l.load(dev, matrix, false); err != nil {
 		return nil, err
 	}
-	e := generate.New(dev, l.Model, cacheType(t.cache, l.dtype))
+	o := t.options
+	o.Cache = cacheType(t.cache, l.dtype)
+	if o.Sequences <= 1 {
+		o.Positions = prompt + tokens
+	}
+	if t.draft != nil {
+		d, err := t.draft.twin()
+		if err != nil {
+			return nil, err
+		}
+		defer d.free()
+		if err := d.load(dev, matrix, false); err != nil {
+			return nil, err
+		}
+		o.Draft = &generate.Draft{Model: d.Model, Tokens: o.Draft.Tokens}
+	}
+	e := generate.New(dev, l.Model, o)
 	defer e.Close()
 	if err := e.Plan(prompt, tokens); err != nil {
 		return nil, err

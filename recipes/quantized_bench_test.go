@@ -79,7 +79,7 @@ func BenchmarkQuantized(b *testing.B) {
 		b.Run(x.name, func(b *testing.B) {
 			dev, m := quantizedModel(b, x.of)
 			run := func(b *testing.B, prompt, tokens int) {
-				e := generate.New(dev, m, tensor.F16)
+				e := generate.New(dev, m, generate.Options{Cache: tensor.F16})
 				defer e.Close()
 				ids := make([]int32, prompt)
 				step := func(i int) {

@@ -206,7 +206,7 @@ func (r *reportCard) speed(ctx context.Context, dev *tensor.Device, a, b *loaded
 	for range rounds {
 		for i, l := range []*loaded{a, b} {
 			for j, n := range [2][2]int{{prompt, 1}, {1, tokens + 1}} {
-				e := generate.New(dev, l.Model, cacheType("", l.dtype))
+				e := generate.New(dev, l.Model, generate.Options{Cache: cacheType("", l.dtype)})
 				ids := make([]int32, n[0])
 				run := func(first int32) (time.Duration, error) {
 					ids[0] = first // another prompt each time: nothing of it is in the cache

@@ -47,13 +47,16 @@ type Serve struct {
 	TopK         int     `yaml:"top_k" help:"of requests that do not say: choose among this many of the likeliest tokens; 0 for all"`
 	TopP         float64 `yaml:"top_p" help:"of requests that do not say: choose among the likeliest tokens that together have this probability"`
 
-	Sequences int     `yaml:"sequences" help:"answers that are generated at once, of each model"`
-	Queue     int     `yaml:"queue" help:"answers that run or wait, of each model; further requests are refused (429)"`
-	MaxTokens int     `yaml:"max_tokens" help:"tokens of any answer at most; 0 for as many as fit the context"`
-	MaxBody   int64   `yaml:"max_body" help:"bytes of a request at most"`
-	Timeout   float64 `yaml:"timeout" help:"seconds for a request, waiting included; 0 for no limit"`
-	PreDrain  float64 `yaml:"pre_drain" help:"seconds from SIGTERM until no new requests are taken; /health is 503 meanwhile"`
-	Grace     float64 `yaml:"grace" help:"seconds for requests to end after that"`
+	Sequences     int     `yaml:"sequences" help:"answers that are generated at once, of each model"`
+	Positions     int     `yaml:"kv_positions" help:"tokens for whose keys and values there is room, of each model; 0 for 1024 a sequence, or one context, in 4 GiB at most"`
+	Chunk         int     `yaml:"chunk" help:"tokens that run at once, so much of a long prompt between others' tokens"`
+	Deterministic bool    `yaml:"deterministic" help:"answers do not depend on what else runs, bit for bit; slower"`
+	Queue         int     `yaml:"queue" help:"answers that run or wait, of each model; further requests are refused (429)"`
+	MaxTokens     int     `yaml:"max_tokens" help:"tokens of any answer at most; 0 for as many as fit the context"`
+	MaxBody       int64   `yaml:"max_body" help:"bytes of a request at most"`
+	Timeout       float64 `yaml:"timeout" help:"seconds for a request, waiting included; 0 for no limit"`
+	PreDrain      float64 `yaml:"pre_drain" help:"seconds from SIGTERM until no new requests are taken; /health is 503 meanwhile"`
+	Grace         float64 `yaml:"grace" help:"seconds for requests to end after that"`
 
 	OpenMetrics bool   `yaml:"open_metrics" help:"/metrics needs no key"`
 	LogPrompts  bool   `yaml:"log_prompts" help:"log what is asked"`
@@ -64,7 +67,7 @@ type Serve struct {
 
 // NewServe returns the defaults.
 func NewServe() Serve {
-	return Serve{Host: "127.0.0.1", Port: 8000, APIPath: "/predict", MaxNewTokens: 50, Temperature: 0.8, TopK: 50, TopP: 1, Sequences: 64, Queue: 256, MaxBody: 8 << 20,
+	return Serve{Host: "127.0.0.1", Port: 8000, APIPath: "/predict", MaxNewTokens: 50, Temperature: 0.8, TopK: 50, TopP: 1, Sequences: 64, Chunk: 256, Queue: 256, MaxBody: 8 << 20,
 		Timeout: 600, Grace: 120, LogFormat: "text", Inference: newInference()}
 }
 
@@ -81,6 +84,8 @@ func (c Serve) check() error {
 	wrong(!strings.HasPrefix(c.APIPath, "/") || len(c.APIPath) < 2 || strings.HasSuffix(c.APIPath, "/"), "--api_path is %q; a path like /predict wanted", c.APIPath)
 	wrong(c.MaxNewTokens < 1, "--max_new_tokens is %d; a positive number wanted", c.MaxNewTokens)
 	wrong(c.Sequences < 1, "--sequences is %d; a positive number wanted", c.Sequences)
+	wrong(c.Positions < 0, "--kv_positions is %d; 0 or a positive number wanted", c.Positions)
+	wrong(c.Chunk < 1, "--chunk is %d; a positive number wanted", c.Chunk)
 	wrong(c.Queue < 1, "--queue is %d; a positive number wanted", c.Queue)
 	wrong(c.MaxTokens < 0, "--max_tokens is %d; 0 or a positive number wanted", c.MaxTokens)
 	wrong(c.MaxBody < 1, "--max_body is %d; a positive number of bytes wanted", c.MaxBody)

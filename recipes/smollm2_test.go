@@ -113,7 +113,7 @@ func smolTokenizer(t *testing.T, dir string) *tokenizer.Tokenizer {
 func TestSmolLM2Greedy(t *testing.T) {
 	ref, dir, dev, m := smollm2(t)
 	tok := smolTokenizer(t, dir)
-	e := generate.New(dev, m, tensor.F32)
+	e := generate.New(dev, m, generate.Options{Cache: tensor.F32})
 	defer e.Close()
 	for _, tt := range ref.Greedy {
 		t.Run(tt.Prompt, func(t *testing.T) {

@@ -328,7 +328,7 @@ func (s *session) exampleFrom(ids []int32, tok *tokenizer.Tokenizer) func(contex
 			log.Warn("no example: the prompt and max_new_tokens exceed the context", "tokens", len(ids))
 			return nil
 		}
-		e := generate.New(s.dev, s.model, tensor.F32)
+		e := generate.New(s.dev, s.model, generate.Options{Cache: tensor.F32, Positions: len(ids) + s.eval.MaxNewTokens})
 		defer e.Close()
 		sampling := sample.Config{Temperature: 0.8, TopP: 1, Seed: uint64(s.seed)}
 		stops := sample.NewStops(single(tok.EOS()))

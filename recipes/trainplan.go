@@ -81,7 +81,7 @@ func (p *planner) uses(t trial) ([]tensor.Use, error) {
 		}
 	}
 	if p.example[1] > 0 && p.example[0]+p.example[1] <= l.Dims().Context {
-		e := generate.New(dev, l.Model, tensor.F32)
+		e := generate.New(dev, l.Model, generate.Options{Cache: tensor.F32, Positions: p.example[0] + p.example[1]})
 		defer e.Close()
 		if err := e.Plan(p.example[0], p.example[1]); err != nil {
 			return nil, err

@@ -24,6 +24,12 @@ func newGenerateSequentially(env *env) *cobra.Command {
 		func(ctx context.Context) error { return cfg.Run(ctx, env.stdout, env.log) })
 }
 
+func newGenerateSpeculatively(env *env) *cobra.Command {
+	cfg := recipes.NewGenerateSpeculatively()
+	return settings.Command("generate_speculatively", "continue a prompt, with a small model that guesses ahead", "Generate text from a prompt; a small model guesses ahead, which changes the speed and not the text.", &cfg,
+		func(ctx context.Context) error { return cfg.Run(ctx, env.stdout, env.log) })
+}
+
 func newChat(env *env) *cobra.Command {
 	cfg := recipes.NewChat()
 	return settings.Command("chat", "talk with a model in the terminal", "Chat with a model.", &cfg, func(ctx context.Context) error {

@@ -36,7 +36,7 @@ import (
 // and put newChat in its place here. A constructor does no work: all of them
 // run at every start.
 var commands = []func(*env) *cobra.Command{
-	newDownload, newChat, newServe, newGenerate, newGenerateSequentially, newFinetune, newFinetuneLoRA, newFinetuneFull, newMergeLoRA, newPretrain, newQuantize, newScore,
+	newDownload, newChat, newServe, newGenerate, newGenerateSequentially, newGenerateSpeculatively, newFinetune, newFinetuneLoRA, newFinetuneFull, newMergeLoRA, newPretrain, newQuantize, newScore,
 	newConvert, newConvertToLitGPT, newConvertFromLitGPT, newConvertPretrained, newTokenize, newTemplate, newTrainTokenizer, newCheck, newDoctor,
 }
 

@@ -147,8 +147,9 @@ var rules = [...]rule{
 		}
 		return dx
 	},
-	tensor.OpAttentionBack: nil,
-	tensor.OpPart:          nil,
+	tensor.OpAttentionBack:  nil,
+	tensor.OpPagedAttention: nil,
+	tensor.OpPart:           nil,
 	tensor.OpCrossEntropy: func(y, dy *tensor.Tensor, want func(int) bool) []*tensor.Tensor {
 		return tensors{y.Src[0].CrossEntropyBackward(y.Src[1], dy), nil}
 	},

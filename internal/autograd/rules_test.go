@@ -29,6 +29,7 @@ var without = map[tensor.Op]string{
 	tensor.OpZeros:            "a constant",
 	tensor.OpSetRows:          "writes in place, for caches, which inference alone has",
 	tensor.OpAttentionBack:    "made by the rule of Attention",
+	tensor.OpPagedAttention:   "reads caches, which inference alone has",
 	tensor.OpPart:             "takes gradients out of AttentionBackward's",
 	tensor.OpCrossEntropyBack: "made by the rule of CrossEntropy",
 	tensor.OpSumTo:            "the adjoint of broadcasting",

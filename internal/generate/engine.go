@@ -1,69 +1,158 @@
-// Package generate continues sequences of tokens, one at a time, through a KV cache.
+// Package generate continues sequences of tokens, many at once, through a paged KV cache.
+//
+// An [Engine] runs passes: each is one run of the model over tokens of several sequences, one
+// token of those that are being continued, and a piece of the prompts that are being
+// read, so that a long prompt does not stop the others. schedule.go decides what a pass
+// has, program.go computes it, choose.go makes tokens of it, speculate.go guesses
+// ahead. Start with [Engine.Generate].
+//
+// N tokens of a pass, R sequences, V vocabulary.
 package generate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"sync"
 
 	"github.com/litgpt-go/litgpt/internal/kvcache"
-	"github.com/litgpt-go/litgpt/internal/nn"
 	"github.com/litgpt-go/litgpt/internal/sample"
 	"github.com/litgpt-go/litgpt/internal/tensor"
 	"github.com/litgpt-go/litgpt/models"
 )
 
-// Engine generates from one model, one sequence at a time. It keeps the cache of
-// the last request and reads again only what differs, so a growing conversation is
-// read once.
-type Engine struct {
-	mu    sync.Mutex
-	model models.Model
-	dev   *tensor.Device
-	dtype tensor.DType // of the cache
-
-	cache  *kvcache.Cache
-	tokens []int32 // whose keys and values are in the cache
-	length int     // of the sequence that they were read as the beginning of
-	decode *pass   // for one token
-	whole  *pass   // for a whole chunk, while a prompt is read
-
-	// What the last pass left. The host need not see the logits (V) of a device with
-	// memory of its own where the sampler is content with the k largest.
-	k      int       // candidates, 0 for all logits
-	scores []float32 // logits (V), or the candidates' (k) and then their ids (k)
-	ids    []int32   // (k)
-	narrow bool      // candidates are chosen on every device: for tests
+// Options are the choices in making an engine. The zero value is one sequence at a time with a cache in F32.
+type Options struct {
+	Cache         tensor.DType // of keys and values: F32, F16 or BF16 (half the memory; what other programs use) or Q8_0 (a quarter; see [kvcache.Check])
+	Positions     int          // room for keys and values, of all sequences together; 0 for one context
+	Sequences     int          // at most at once; 0 is 1. The cache of 1 grows as needed, that of more is allocated with the first request
+	Queue         int          // requests that may wait for others to end; 0 for any number
+	Chunk         int          // tokens of a pass; 0 is 256
+	Deterministic bool         // a request's tokens do not depend on what runs beside it, nor on what is cached; slower
+	Lookup        int          // tokens guessed ahead from what the text said before; 0 for none
+	Draft         *Draft       // a model that guesses ahead; nil for none
 }
 
-// chunk is how many tokens of a prompt run at once: enough for full speed of the
-// products, few enough for Ctrl-C and memory.
+// Draft is a small model with the vocabulary of the large one.
+type Draft struct {
+	Model  models.Model
+	Tokens int // guessed ahead
+}
+
+// chunk is how many tokens run at once: enough for full speed of the products, few
+// enough for others' patience, Ctrl-C and memory.
 const chunk = 256
 
-// New returns an engine for m on dev, with a cache of F32, F16 or BF16 (half the
-// memory; what other programs use) or Q8_0 (a quarter; see [kvcache.Check]).
-func New(dev *tensor.Device, m models.Model, cache tensor.DType) *Engine {
-	return &Engine{model: m, dev: dev, dtype: cache}
+// Engine generates from one model. Generate and the other methods may be called by many
+// goroutines at once. It computes in a goroutine of its own, which there is only while there is something to
+// do; then the device and the model are the engine's.
+type Engine struct {
+	o      Options
+	model  models.Model
+	run    runner
+	draft  *drafter // nil without a draft model
+	limit  int      // positions of one sequence
+	vocab  int
+	middle int // models.Dims.Original
+
+	device sync.Mutex // held while the device or the model's layers are used
+
+	mu       sync.Mutex // guards the following
+	arrivals []*sequence
+	active   bool // the scheduler runs
+	closed   bool
+	stopped  chan struct{} // closed when the scheduler has ended
+	pending  int           // arrivals and waiting
+	number   int64
+	stats    Stats
+	adapters map[string]*adapter
+	base     *adapter
+	roots    int64 // of the cache, so far
+
+	// The scheduler's own.
+	waiting  []*sequence // in the order of their arrival
+	running  []*sequence // the same
+	last     group       // whose turn it was
+	choosers []chooser
+	pass     pass
 }
 
-// Close releases the cache and the compiled graphs.
+// New returns an engine for m on dev. It takes memory with the first request.
+func New(dev *tensor.Device, m models.Model, o Options) *Engine {
+	d := m.Dims()
+	o = o.defaults(d)
+	e := newEngine(newModelRunner(dev, m, o), d, o)
+	e.model = m
+	if o.Draft != nil {
+		e.draft = newDrafter(dev, o)
+	}
+	return e
+}
+
+func (o Options) defaults(d models.Dims) Options {
+	if o.Sequences <= 0 {
+		o.Sequences = 1
+	}
+	if o.Chunk <= 0 {
+		o.Chunk = chunk
+	}
+	if o.Positions <= 0 {
+		o.Positions = d.Context
+	}
+	return o
+}
+
+func newEngine(run runner, d models.Dims, o Options) *Engine {
+	e := &Engine{o: o, run: run, limit: min(d.Context, o.Positions), vocab: d.Vocab, middle: d.Original, adapters: map[string]*adapter{}}
+	e.base = e.newAdapter(nil)
+	e.stats.Pages = kvcache.Cover(o.Positions)
+	return e
+}
+
+// Close ends all requests and releases the cache and the compiled graphs.
 func (e *Engine) Close() {
-	if e.decode != nil {
-		e.decode.p.Close()
+	e.mu.Lock()
+	e.closed = true
+	stopped := e.stopped
+	e.mu.Unlock()
+	if stopped != nil {
+		<-stopped
 	}
-	if e.cache != nil {
-		e.cache.Close()
+	e.device.Lock()
+	defer e.device.Unlock()
+	e.run.close()
+	if e.draft != nil {
+		e.draft.run.close()
 	}
-	e.decode, e.cache, e.tokens = nil, nil, nil
+	for _, a := range e.adapters {
+		if a.layers != nil {
+			a.layers.Free()
+		}
+	}
+	e.adapters = nil
 }
 
-// ContextError reports a request that does not fit the model's context.
-type ContextError struct{ Prompt, New, Context int }
+// Stats gives the present counts.
+func (e *Engine) Stats() Stats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.stats
+}
+
+// ContextError reports a request that does not fit the model's context, or the cache where that is smaller.
+type ContextError struct {
+	Prompt, New, Context int
+	Cache                bool // Context is the room of the cache
+}
 
 func (e *ContextError) Error() string {
-	return fmt.Sprintf("a prompt of %d tokens and %d new ones exceed the model's context of %d", e.Prompt, e.New, e.Context)
+	what := "the model's context"
+	if e.Cache {
+		what = "the KV cache"
+	}
+	return fmt.Sprintf("a prompt of %d tokens and %d new ones exceed %s of %d", e.Prompt, e.New, what, e.Context)
 }
 
 // Advice says what to do about it.
@@ -74,206 +163,216 @@ func (e *ContextError) Advice() string {
 	return "shorten the prompt"
 }
 
+// Errors of requests that were not begun.
+var (
+	ErrFull   = errors.New("too many requests are waiting; try again later")
+	ErrClosed = errors.New("the engine is closed")
+)
+
+// AdapterError reports a request for an adapter that there is not.
+type AdapterError struct{ Name string }
+
+func (e *AdapterError) Error() string { return fmt.Sprintf("there is no adapter %q", e.Name) }
+
 // Generate yields the continuation of a prompt as it is made. It ends after
-// MaxTokens, when the consumer breaks off, or with an error: also that of ctx when
-// it is cancelled.
+// MaxTokens, with the context, when the consumer breaks off, or with an error: also that of ctx when
+// it is cancelled. Nothing of the request is computed any more when it has returned.
 func (e *Engine) Generate(ctx context.Context, req Request) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		if req.MaxTokens == 0 {
-			req.MaxTokens = e.model.Dims().Context - len(req.Prompt)
-		}
-		if req.sampler == nil {
-			req.sampler = sample.New(req.Sampling)
-		}
-		if err := e.start(ctx, req); err != nil {
+		s, err := e.submit(req, false)
+		if err != nil {
 			yield(Token{}, err)
 			return
 		}
-		for i := range req.MaxTokens {
-			if err := ctx.Err(); err != nil {
-				yield(Token{}, err)
-				return
+		defer s.leave()
+		for read := 0; ; {
+			tokens, progress, ended, err := s.receive(ctx)
+			if req.Progress != nil && progress > read {
+				read = progress
+				req.Progress(read, len(req.Prompt))
 			}
-			id, err := e.choose(req.sampler)
+			for _, t := range tokens {
+				if err := ctx.Err(); err != nil {
+					yield(Token{}, err)
+					return
+				}
+				if !yield(t, nil) {
+					return
+				}
+			}
 			if err != nil {
 				yield(Token{}, err)
-				return
 			}
-			if !yield(Token{ID: id}, nil) || slices.Contains(req.End, id) {
-				return
-			}
-			if i+1 == req.MaxTokens {
-				return
-			}
-			if err := e.follow(ctx, id); err != nil {
-				yield(Token{}, err)
+			if err != nil || ended {
 				return
 			}
 		}
 	}
 }
 
-// want sets how many candidates the passes leave, by what the sampler needs.
-func (e *Engine) want(s Sampler) {
-	v := e.model.Dims().Vocab
-	k := min(s.Need(), v)
-	if k > tensor.MaxTopK || !e.dev.Async() && !e.narrow {
-		k = 0
+// Embed gives the mean over the positions of a text of the final hidden states (C) of the model
+// with an adapter, "" for none; its length is 1.
+func (e *Engine) Embed(ctx context.Context, adapter string, ids []int32) ([]float32, error) {
+	s, err := e.submit(Request{Prompt: ids, Adapter: adapter}, true)
+	if err != nil {
+		return nil, err
 	}
-	if k != e.k && e.decode != nil {
-		e.decode.p.Close()
-		e.decode = nil
+	defer s.leave()
+	for {
+		_, _, ended, err := s.receive(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if ended {
+			return normalized(s.sum), nil
+		}
 	}
-	n := 2 * k
-	if k == 0 {
-		n = v
-	}
-	e.k, e.scores, e.ids = k, slices.Grow(e.scores[:0], n)[:n], slices.Grow(e.ids[:0], k)[:k]
 }
 
-// choose gives the id that follows the last pass.
-func (e *Engine) choose(s Sampler) (int32, error) {
-	if e.k == 0 {
-		return s.Sample(e.scores)
-	}
-	for i, id := range e.scores[e.k:] {
-		e.ids[i] = int32(id)
-	}
-	return s.Pick(e.scores[:e.k], e.ids)
-}
-
-// start reads the prompt, as far as the cache does not hold it.
-func (e *Engine) start(ctx context.Context, req Request) error {
-	d := e.model.Dims()
-	n := len(req.Prompt) + req.MaxTokens
+// submit checks a request and gives it to the scheduler.
+func (e *Engine) submit(req Request, embed bool) (*sequence, error) {
 	if len(req.Prompt) == 0 {
-		return fmt.Errorf("the prompt has no tokens")
+		return nil, fmt.Errorf("the prompt has no tokens")
 	}
-	if n > d.Context {
-		return &ContextError{len(req.Prompt), req.MaxTokens, d.Context}
+	if err := e.fits(len(req.Prompt), req.MaxTokens, embed); err != nil {
+		return nil, err
 	}
-	if e.cache == nil || e.cache.Size < n {
-		size := n
-		if e.cache != nil { // a growing conversation: do not begin anew each time
-			size = min(d.Context, max(n, 2*e.cache.Size))
-		}
-		e.Close()
-		var err error
-		if e.cache, err = kvcache.New(e.dev, e.dtype, d.Layers, d.KVHeads, size, d.HeadDim); err != nil {
-			e.cache = nil
-			return err
+	for i, id := range req.Prompt {
+		if id < 0 || int(id) >= e.vocab {
+			return nil, fmt.Errorf("token id %d at place %d is out of range; the model has %d", id, i, e.vocab)
 		}
 	}
-	e.want(req.sampler)
-	same := 0
-	for same < min(len(req.Prompt)-1, len(e.tokens)) && req.Prompt[same] == e.tokens[same] {
-		same++
+	s := newSequence(e, req, embed)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch a := e.adapters[req.Adapter]; {
+	case e.closed:
+		return nil, ErrClosed
+	case req.Adapter == "":
+		s.adapter = e.base
+	case a == nil || a.leaving != nil:
+		return nil, &AdapterError{req.Adapter}
+	default:
+		s.adapter = a
 	}
-	if e.outgrows(e.length, len(req.Prompt)) || e.outgrows(len(req.Prompt), e.length) {
-		same = 0
+	if e.o.Queue > 0 && e.pending >= e.o.Queue && e.stats.Running+e.pending >= e.o.Sequences {
+		return nil, ErrFull
 	}
-	e.tokens, e.cache.Len = e.tokens[:same], same
-	return e.read(ctx, req.Prompt, req.Progress)
+	s.adapter.users++
+	e.number++
+	s.number = e.number
+	e.pending++
+	e.stats.Waiting++
+	e.arrivals = append(e.arrivals, s)
+	if !e.active {
+		e.active, e.stopped = true, make(chan struct{})
+		go e.schedule(e.stopped)
+	}
+	return s, nil
 }
 
-// read runs what follows the cache's tokens in a sequence, a chunk at a time.
-func (e *Engine) read(ctx context.Context, tokens []int32, progress func(done, total int)) error {
-	defer func() {
-		if e.whole != nil {
-			e.whole.p.Close()
-			e.whole = nil
-		}
-	}()
-	for part := range slices.Chunk(tokens[e.cache.Len:], chunk) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := e.step(part, len(tokens)); err != nil {
-			return err
-		}
-		if progress != nil {
-			progress(len(e.tokens), len(tokens))
-		}
+// fits is an error for a request that could not end even alone.
+func (e *Engine) fits(prompt, tokens int, embed bool) error {
+	n := prompt + max(1, tokens)
+	if embed {
+		n = prompt
+	}
+	if n > e.limit {
+		return &ContextError{prompt, max(1, tokens), e.limit, e.limit < e.contextOf()}
 	}
 	return nil
 }
 
-// outgrows reports whether a sequence that grows from one length to another is
-// rotated otherwise from then on ([models.Dims.Original]).
-func (e *Engine) outgrows(from, to int) bool {
-	original := e.model.Dims().Original
-	return original > 0 && from <= original && to > original
+func (e *Engine) contextOf() int {
+	if e.model == nil {
+		return e.limit
+	}
+	return e.model.Dims().Context
 }
 
-// follow runs the token that was chosen last. The one with which the sequence
-// outgrows its rotation makes the cache void: all is read again, as by a prompt.
-func (e *Engine) follow(ctx context.Context, id int32) error {
-	n := len(e.tokens)
-	if !e.outgrows(n, n+1) {
-		return e.step([]int32{id}, n+1)
-	}
-	tokens := append(slices.Clone(e.tokens), id)
-	e.tokens, e.cache.Len = e.tokens[:0], 0
-	return e.read(ctx, tokens, nil)
+// sequence is a request with its state.
+type sequence struct {
+	e       *Engine
+	req     Request
+	number  int64 // in the order of arrival
+	adapter *adapter
+	embed   bool
+
+	// The scheduler's.
+	sampler   Sampler
+	tokens    []int32 // the prompt and what was chosen
+	end       int     // length at which it ends
+	kv        *kvcache.Sequence
+	found     bool    // what the cache had of the prompt has been counted
+	guesses   []int32 // of what follows tokens, in this pass
+	eager     eagerness
+	ahead     *kvcache.Sequence // of the draft model
+	drafted   int               // positions that the draft model has read, guesses too
+	hope      int               // guesses wanted of it
+	aheadLong bool
+	sum       []float32 // of hidden states
+
+	// The mailbox.
+	mu       sync.Mutex
+	out      []Token
+	progress int
+	err      error
+	ended    bool
+	gone     bool          // the consumer wants no more
+	wake     chan struct{} // has room for one
+	done     chan struct{} // closed when the scheduler knows it no more
 }
 
-// pass is a compiled graph for a number of tokens.
-type pass struct {
-	p      *tensor.Program
-	batch  *nn.Batch
-	last   *tensor.Tensor // index of the token whose scores are wanted
-	scores *tensor.Tensor // (1, V), or (1, 2, k) of the candidates
+func newSequence(e *Engine, req Request, embed bool) *sequence {
+	s := &sequence{e: e, req: req, embed: embed, sampler: req.sampler, tokens: slices.Clone(req.Prompt),
+		wake: make(chan struct{}, 1), done: make(chan struct{})}
+	s.end = e.limit
+	if embed {
+		s.end = len(req.Prompt)
+	} else if req.MaxTokens > 0 {
+		s.end = len(req.Prompt) + req.MaxTokens
+	}
+	if s.sampler == nil {
+		s.sampler = sample.New(req.Sampling)
+	}
+	s.sampler.See(req.Prompt...)
+	return s
 }
 
-func (e *Engine) compile(n int) (s *pass, err error) {
-	defer tensor.Catch(&err)
-	g := tensor.NewGraph()
-	s = &pass{batch: nn.NewCachedBatch(g, n, e.cache)}
-	h := e.model.Forward(s.batch) // (N, C)
-	if n > 1 {
-		s.last = g.Ints(1).SetInts([]int32{int32(n - 1)})
-		h = h.Rows(s.last)
+// receive waits for what the scheduler has to say.
+func (s *sequence) receive(ctx context.Context) (tokens []Token, progress int, ended bool, err error) {
+	select {
+	case <-ctx.Done():
+		return nil, 0, true, ctx.Err()
+	case <-s.wake:
 	}
-	s.scores = e.model.Logits(h)
-	if e.k > 0 {
-		s.scores = s.scores.TopK(e.k)
-	}
-	s.p, err = g.Compile(e.dev, s.scores)
-	return s, err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tokens, s.out = s.out, nil
+	return tokens, s.progress, s.ended, s.err
 }
 
-// step runs tokens after those in the cache, a piece of a sequence of length tokens,
-// and leaves the scores of the last in e.scores.
-func (e *Engine) step(tokens []int32, length int) (err error) {
-	var kept **pass // graphs of these sizes serve again
-	switch len(tokens) {
-	case 1:
-		kept = &e.decode
-	case chunk:
-		kept = &e.whole
+// send tells the consumer that something changed.
+func (s *sequence) send(change func()) {
+	s.mu.Lock()
+	change()
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
 	}
-	var s *pass
-	if kept != nil && *kept != nil {
-		s = *kept
-	} else if s, err = e.compile(len(tokens)); err != nil {
-		return err
-	} else if kept != nil {
-		*kept = s
-	} else {
-		defer s.p.Close()
-	}
-	e.length, s.batch.Length = length, length
-	s.batch.Set(tokens, e.cache.Len)
-	if err := s.p.Run(); err != nil {
-		return err
-	}
-	s.scores.Read(e.scores)
-	if err := e.dev.Wait(); err != nil { // also what went wrong in reading
-		return err
-	}
-	e.cache.Len += len(tokens)
-	e.tokens = append(e.tokens, tokens...)
-	return nil
+}
+
+// leave says that no more is wanted, and waits until nothing more is computed.
+func (s *sequence) leave() {
+	s.mu.Lock()
+	s.gone = true
+	s.mu.Unlock()
+	<-s.done
+}
+
+func (s *sequence) left() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone
 }

@@ -72,8 +72,8 @@ func prompt(n int) []int32 {
 // conversation changes and compiled passes serve again.
 func TestCandidates(t *testing.T) {
 	dev, m := bundled(t)
-	usual, narrow := New(dev, m, tensor.F32), New(dev, m, tensor.F32)
-	narrow.narrow = true
+	usual, narrow := New(dev, m, Options{Cache: tensor.F32}), New(dev, m, Options{Cache: tensor.F32})
+	narrow.run.(*modelRunner).narrow = true
 	defer usual.Close()
 	defer narrow.Close()
 	for i, c := range []struct {
@@ -98,8 +98,8 @@ func TestCandidates(t *testing.T) {
 				if got := collect(t, narrow, req); !slices.Equal(got, want) {
 					t.Errorf("got %v, want %v", got, want)
 				}
-				if narrow.k != c.k || usual.k != 0 {
-					t.Errorf("got %d candidates and %d, want %d and none", narrow.k, usual.k, c.k)
+				if narrow.pass.k != c.k || usual.pass.k != 0 {
+					t.Errorf("got %d candidates and %d, want %d and none", narrow.pass.k, usual.pass.k, c.k)
 				}
 			})
 		}
@@ -113,8 +113,8 @@ func (broken) Pick([]float32, []int32) (int32, error) { return 0, fmt.Errorf("no
 
 func TestSamplerFails(t *testing.T) {
 	dev, m := bundled(t)
-	e := New(dev, m, tensor.F32)
-	e.narrow = true
+	e := New(dev, m, Options{Cache: tensor.F32})
+	e.run.(*modelRunner).narrow = true
 	defer e.Close()
 	var errs []string
 	for _, err := range e.Generate(t.Context(), Request{Prompt: prompt(3), MaxTokens: 5, sampler: broken{sample.New(sample.Config{})}}) {
@@ -131,8 +131,10 @@ type watched struct {
 	logits [][]float32
 }
 
-func (w *watched) Need() int { return 0 }
-func (w *watched) Sample(logits []float32) (int32, error) {
+func (w *watched) Need() int    { return 0 }
+func (w *watched) See(...int32) {}
+func (w *watched) Accept(int32) {}
+func (w *watched) Next(logits []float32, _ sample.Mask) (int32, error) {
 	w.logits = append(w.logits, slices.Clone(logits))
 	return w.path[len(w.logits)-1], nil
 }
@@ -143,7 +145,7 @@ func TestCacheTypes(t *testing.T) {
 	dev, m := bundled(t)
 	const steps = 60
 	ids := prompt(40)
-	e := New(dev, m, tensor.F32)
+	e := New(dev, m, Options{Cache: tensor.F32})
 	defer e.Close()
 	path := collect(t, e, Request{Prompt: ids, MaxTokens: steps, Sampling: sample.Config{}})
 	exact := &watched{path: path}
@@ -158,7 +160,7 @@ func TestCacheTypes(t *testing.T) {
 		gap       float32 // between the two best logits, below which the cache's rounding may choose the other
 	}{{tensor.F16, 1e-3, 0.02}, {tensor.BF16, 5e-3, 0.1}, {tensor.Q8_0, 2e-2, 0.3}} {
 		t.Run(c.dtype.String(), func(t *testing.T) {
-			e := New(dev, m, c.dtype)
+			e := New(dev, m, Options{Cache: c.dtype})
 			defer e.Close()
 			near := &watched{path: path}
 			collect(t, e, Request{Prompt: ids, MaxTokens: steps, sampler: near})
@@ -195,9 +197,9 @@ func TestCacheOfOddHeads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := New(dev, m, tensor.Q8_0)
+	e := New(dev, m, Options{Cache: tensor.Q8_0})
 	defer e.Close()
-	for _, err := range e.Generate(t.Context(), Request{Prompt: prompt(1), MaxTokens: 1, Sampling: sample.Config{}}) {
+	for _, err := range e.Generate(t.Context(), Request{Prompt: []int32{1}, MaxTokens: 1, Sampling: sample.Config{}}) {
 		if err == nil || !strings.Contains(err.Error(), "stores 32 channels together, which heads of 24 are no multiple of; store it in f16 or bf16") {
 			t.Errorf("got %v", err)
 		}

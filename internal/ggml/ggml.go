@@ -96,6 +96,7 @@ const (
 	Scratch          Kernel = C.LG_SCRATCH // not on the CPU: memory for the operation that reads it
 	Round            Kernel = C.LG_ROUND   // on the CPU only, as the next: quantized.cpp
 	MatMulRounded    Kernel = C.LG_MATMUL_ROUNDED
+	PagedAttention   Kernel = C.LG_PAGED_ATTENTION
 )
 
 // Activations, in Params.I[0] of Act, ActBack, Gate and GateBack.

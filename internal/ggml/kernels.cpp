@@ -382,6 +382,7 @@ KERNEL(glu_back);
 KERNEL(softmax_back);
 KERNEL(round_rows);
 KERNEL(matmul_rounded);
+KERNEL(paged_attention);
 
 lg_function lg_kernel_function(int kernel) {
 	static const lg_function table[LG_COUNT] = {
@@ -390,6 +391,6 @@ lg_function lg_kernel_function(int kernel) {
 		rope_table, rope, rows_back, zero, attention, attention_back, cross_entropy, cross_entropy_back,
 		sum_to, dropout, accumulate, adamw, square_sum, matvec, add_dot, clip, top_k,
 		route, route_weights, route_weights_back, group, group_counts, experts, experts_back_w, combine, combine_back, combine_back_w, glu, glu_back, softmax_back,
-		nullptr, nullptr, nullptr, round_rows, matmul_rounded};
+		nullptr, nullptr, nullptr, round_rows, matmul_rounded, paged_attention};
 	return kernel >= 0 && kernel < LG_COUNT ? table[kernel] : nullptr;
 }

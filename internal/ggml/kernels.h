@@ -44,6 +44,7 @@ enum lg_kernel {
 	LG_COMBINE, LG_COMBINE_BACK, LG_COMBINE_BACK_W, LG_GLU, LG_GLU_BACK, LG_SOFTMAX_BACK, // experts.cpp
 	LG_CONVERT, LG_ROWS, LG_SCRATCH, // of devices other than the CPU: another type; rows of a quantized table; memory for the operation that reads it
 	LG_ROUND, LG_MATMUL_ROUNDED, // of the CPU: quantized.cpp
+	LG_PAGED_ATTENTION, // attention_paged.cpp
 	LG_COUNT
 };
 

@@ -23,6 +23,7 @@ type Batch struct {
 
 	g     *tensor.Graph
 	spans map[int]*tensor.Tensor // by window, shared by the layers
+	paged *paged                 // nil unless keys and values lie in pages
 	ropes map[*LongRoPE]*tensor.RoPE
 }
 
@@ -71,14 +72,18 @@ func (b *Batch) Set(tokens []int32, start int) {
 	for window, spans := range b.spans {
 		for i, p := range pos {
 			base := int32(i / b.T * b.T) // of the token's sequence among the keys
-			first := int32(0)
-			if window > 0 {
-				first = max(0, p-int32(window)+1)
-			}
-			span[2*i], span[2*i+1] = base+first, base+p+1
+			span[2*i], span[2*i+1] = base+first(p, window), base+p+1
 		}
 		spans.SetInts(span)
 	}
+}
+
+// first is the first of the positions up to p that a token at p sees through a window.
+func first(p int32, window int) int32 {
+	if window <= 0 {
+		return 0
+	}
+	return max(0, p-int32(window)+1)
 }
 
 // Attend is softmax(q·kᵀ·scale)·v for one layer, over the positions that each
@@ -95,6 +100,9 @@ func (b *Batch) Attend(a Attn, q, k, v *tensor.Tensor) *tensor.Tensor {
 	if spans == nil {
 		spans = b.g.Ints(b.B*b.T, 2)
 		b.spans[a.Window] = spans
+	}
+	if b.paged != nil {
+		return q.PagedAttention(k, v, spans, b.paged.sequences, b.paged.pages, tensor.Attn{Scale: a.Scale, Softcap: a.Softcap, Page: b.paged.page})
 	}
 	return q.Attention(k, v, spans, tensor.Attn{Scale: a.Scale, Sequences: b.B, Softcap: a.Softcap})
 }

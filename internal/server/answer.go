@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -149,12 +150,13 @@ func (q *question) run(ctx context.Context, choice int, seed uint64, put func(pi
 	if q.form.parser != nil {
 		a.calls = q.form.parser()
 	}
-	n := 0
+	n, reason := 0, generate.Reason("")
 	for token, err := range q.m.model.Generate(ctx, r) {
 		if err != nil {
 			return err
 		}
 		n++
+		reason = token.Reason
 		if done := a.push(token); done {
 			return a.finish("stop")
 		}
@@ -162,10 +164,10 @@ func (q *question) run(ctx context.Context, choice int, seed uint64, put func(pi
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if r.Constraint != nil && r.Constraint.Done() || n < g.max {
-		return a.finish("stop") // the grammar has nothing more to come
+	if reason == "" && (r.Constraint != nil && r.Constraint.Done() || n < g.max) {
+		reason = generate.Stopped // the grammar has nothing more to come
 	}
-	return a.finish("length")
+	return a.finish(cmp.Or(string(reason), string(generate.Length)))
 }
 
 // answer turns the tokens of one choice into pieces.

@@ -81,9 +81,16 @@ var errGone = &Error{Status: statusGone, Type: "cancelled", Message: "the client
 func asError(ctx context.Context, err error) *Error {
 	var e *Error
 	var full *generate.ContextError
+	var adapter *generate.AdapterError
 	switch {
 	case errors.As(err, &e):
 		return e
+	case errors.As(err, &adapter):
+		return notFound(adapter.Name)
+	case errors.Is(err, generate.ErrFull):
+		return errBusy
+	case errors.Is(err, generate.ErrClosed):
+		return errDraining
 	case errors.As(err, &full):
 		return tooLong(full.Prompt, full.Context)
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(context.Cause(ctx), context.DeadlineExceeded):

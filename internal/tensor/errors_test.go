@@ -170,6 +170,47 @@ var wrong = []struct {
 	{OpAttentionBack, "spans", func(b *bench) { b.attentionBack(1, []int{2, 2, 4}, []int{2, 2, 4}, 8, 1) }},
 	{OpAttentionBack, "sequences", func(b *bench) { b.attentionBack(2, []int{2, 2, 4}, []int{2, 2, 4}, 8, 0) }},
 	{OpAttentionBack, "axes", func(b *bench) { b.attentionBack(2, []int{2, 8}, []int{2, 8}, 8, 1) }},
+	{OpPagedAttention, "heads", func(b *bench) {
+		b.pagedAttention([]int{2, 3, 4}, []int{32, 2, 4}, []int{2, 2}, []int{2}, []int{1, 2}, 16)
+	}},
+	{OpPagedAttention, "head sizes", func(b *bench) {
+		b.pagedAttention([]int{2, 2, 4}, []int{32, 2, 3}, []int{2, 2}, []int{2}, []int{1, 2}, 16)
+	}},
+	{OpPagedAttention, "axes", func(b *bench) { b.pagedAttention([]int{2, 8}, []int{32, 8}, []int{2, 2}, []int{2}, []int{1, 2}, 16) }},
+	{OpPagedAttention, "spans", func(b *bench) {
+		b.pagedAttention([]int{2, 2, 4}, []int{32, 2, 4}, []int{3, 2}, []int{2}, []int{1, 2}, 16)
+	}},
+	{OpPagedAttention, "sequences", func(b *bench) {
+		b.pagedAttention([]int{2, 2, 4}, []int{32, 2, 4}, []int{2, 2}, []int{3}, []int{1, 2}, 16)
+	}},
+	{OpPagedAttention, "one page table", func(b *bench) { b.pagedAttention([]int{2, 2, 4}, []int{32, 2, 4}, []int{2, 2}, []int{2}, []int{2}, 16) }},
+	{OpPagedAttention, "no page size", func(b *bench) {
+		b.pagedAttention([]int{2, 2, 4}, []int{32, 2, 4}, []int{2, 2}, []int{2}, []int{1, 2}, 0)
+	}},
+	{OpPagedAttention, "a negative page size", func(b *bench) {
+		b.pagedAttention([]int{2, 2, 4}, []int{32, 2, 4}, []int{2, 2}, []int{2}, []int{1, 2}, -16)
+	}},
+	{OpPagedAttention, "small pages", func(b *bench) {
+		b.pagedAttention([]int{2, 2, 4}, []int{32, 2, 4}, []int{2, 2}, []int{2}, []int{1, 2}, 8)
+	}},
+	{OpPagedAttention, "large pages", func(b *bench) {
+		b.pagedAttention([]int{2, 2, 4}, []int{512, 2, 4}, []int{2, 2}, []int{2}, []int{1, 2}, 512)
+	}},
+	{OpPagedAttention, "odd pages", func(b *bench) {
+		b.pagedAttention([]int{2, 2, 4}, []int{48, 2, 4}, []int{2, 2}, []int{2}, []int{1, 2}, 24)
+	}},
+	{OpPagedAttention, "a part of a page", func(b *bench) {
+		b.pagedAttention([]int{2, 2, 4}, []int{33, 2, 4}, []int{2, 2}, []int{2}, []int{1, 2}, 16)
+	}},
+	{OpPagedAttention, "spans that are computed", func(b *bench) {
+		b.in(2, 2, 4).PagedAttention(b.in(32, 2, 4), b.in(32, 2, 4), b.g.Ints(4).Reshape(2, 2), b.g.Ints(2), b.g.Ints(1, 2), Attn{Scale: 1, Page: 16})
+	}},
+	{OpPagedAttention, "tables of floats", func(b *bench) {
+		b.in(2, 2, 4).PagedAttention(b.in(32, 2, 4), b.in(32, 2, 4), b.g.Ints(2, 2), b.g.Ints(2), b.in(1, 2), Attn{Scale: 1, Page: 16})
+	}},
+	{OpPagedAttention, "a negative soft cap", func(b *bench) {
+		b.in(2, 2, 4).PagedAttention(b.in(32, 2, 4), b.in(32, 2, 4), b.g.Ints(2, 2), b.g.Ints(2), b.g.Ints(1, 2), Attn{Scale: 1, Page: 16, Softcap: -1})
+	}},
 	{OpPart, "beyond the end", func(b *bench) { b.in(6).Part(4, 3) }},
 	{OpPart, "before the start", func(b *bench) { b.in(6).Part(-1, 3) }},
 	{OpPart, "an offset that overflows", func(b *bench) { b.in(6).Part(math.MaxInt-1, 3) }},

@@ -92,6 +92,9 @@ var lowerings = [...]lowering{
 	},
 	OpAttention:     custom(ggml.Attention),
 	OpAttentionBack: custom(ggml.AttentionBack),
+	OpPagedAttention: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		return c.Custom(ggml.PagedAttention, ne(t.shape), params(t.Attr), s...)
+	},
 	OpPart: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return c.View(s[0], ne(t.shape), F32.Bytes(1), F32.Bytes(t.Attr.(int)))
 	},
@@ -197,7 +200,7 @@ func params(attr any) (p ggml.Params) {
 	case Activation:
 		p.I[0] = activations[a].kernel
 	case Attn:
-		p.F[0], p.F[1], p.I[0] = float32(a.Scale), float32(a.Softcap), int64(a.Sequences)
+		p.F[0], p.F[1], p.I[0], p.I[2] = float32(a.Scale), float32(a.Softcap), int64(a.Sequences), int64(a.Page)
 	case Norm:
 		p.F[0], p.F[1] = float32(a.Eps), float32(a.Offset)
 	}
@@ -235,6 +238,7 @@ var operandTypes = [numOps][][]DType{
 	OpSetRows:          {cached, integers},
 	OpAttention:        {nil, cached, cached, integers},
 	OpAttentionBack:    {nil, nil, nil, integers},
+	OpPagedAttention:   {nil, cached, cached, integers, integers, integers},
 	OpCrossEntropy:     {nil, integers},
 	OpCrossEntropyBack: {nil, integers},
 	OpDropout:          {nil, integers},
@@ -272,7 +276,7 @@ func checkOperands(t *Tensor) {
 	switch {
 	case (t.Op == OpReshape || t.Op == OpSetRows) && t.dtype != t.Src[0].dtype:
 		fail(t.Op, "weight %q is %v, it was %v when the graph was built", t.Src[0].Name, t.Src[0].dtype, t.dtype)
-	case t.Op == OpAttention && t.Src[1].dtype != t.Src[2].dtype:
+	case (t.Op == OpAttention || t.Op == OpPagedAttention) && t.Src[1].dtype != t.Src[2].dtype:
 		fail(t.Op, "keys are %v, values %v", t.Src[1].dtype, t.Src[2].dtype)
 	}
 }

@@ -323,6 +323,7 @@ type Attn struct {
 	Scale     float64 // of the scores, usually 1/sqrt(D)
 	Sequences int     // the N queries are this many sequences of equal length, one after the other
 	Softcap   float64 // scores s become Softcap·tanh(s/Softcap); 0: they stay
+	Page      int     // rows of a page, of [Tensor.PagedAttention]: a power of two, 16 to 256
 }
 
 // Attention is softmax(scale·t·kᵀ)·v per head: t (N, H, D) are queries, k and v

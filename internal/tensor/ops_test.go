@@ -328,7 +328,7 @@ var opCases = func() (cases []opCase) {
 		add(OpTopK, func(b *bench) { b.in(3, 5000).TopK(k) })
 	}
 	cases = append(cases, expertCases()...)
-	return append(cases, attentionCases()...)
+	return append(append(cases, attentionCases()...), pagedCases()...)
 }()
 
 // targets are n classes below v, the first ignored when there are several.

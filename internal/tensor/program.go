@@ -2,6 +2,7 @@ package tensor
 
 import (
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"github.com/litgpt-go/litgpt/internal/ggml"
@@ -74,8 +75,10 @@ func (g *Graph) compile(dev *Device, arena *Arena, outputs []*Tensor) (p *Progra
 		t.prog = p
 		p.graph.Expand(n)
 		switch t.Op {
-		case OpRows, OpRowsBack, OpSetRows, OpAttention, OpAttentionBack, OpCrossEntropy, OpCrossEntropyBack:
-			p.checks = append(p.checks, t)
+		case OpRows, OpRowsBack, OpSetRows, OpAttention, OpAttentionBack, OpPagedAttention, OpCrossEntropy, OpCrossEntropyBack:
+			if !slices.ContainsFunc(p.checks, func(c *Tensor) bool { return sameCheck(c, t) }) {
+				p.checks = append(p.checks, t)
+			}
 		}
 	}
 	for _, t := range outputs {
@@ -194,6 +197,19 @@ func (p *Program) Run() error {
 	return nil
 }
 
+// sameCheck reports whether the integers of two operations are the same, and index as much: the layers of a model share them.
+func sameCheck(a, b *Tensor) bool {
+	if a.Op != b.Op || a.Op == OpRows || len(a.Src) != len(b.Src) || !slices.Equal(a.shape, b.shape) {
+		return false
+	}
+	for i := range a.Src {
+		if same := a.Src[i] == b.Src[i]; !same && (a.Src[i].dtype == I32 || !slices.Equal(a.Src[i].shape, b.Src[i].shape)) {
+			return false
+		}
+	}
+	return a.Attr == b.Attr // of the operations that are checked, no uncomparable type
+}
+
 // checkIDs checks integer operands against what they index.
 func checkIDs(t *Tensor) error {
 	var ids []int32
@@ -205,6 +221,8 @@ func checkIDs(t *Tensor) error {
 		ids, limit, what = t.Src[1].ids, t.shape[0], "row"
 	case OpCrossEntropy, OpCrossEntropyBack:
 		ids, low, limit, what = t.Src[1].ids, -1<<31, t.Src[0].shape[1], "target"
+	case OpPagedAttention:
+		return checkPaged(t)
 	case OpAttention, OpAttentionBack:
 		spans, from, rows := t.Src[3].ids, 0, t.Src[1].shape[0]
 		for i := 0; i < len(spans); i += 2 {

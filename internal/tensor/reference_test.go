@@ -239,6 +239,37 @@ var references = map[Op]reference{
 		})
 		return y
 	},
+	OpPagedAttention: func(t *Tensor, s [][]float64) []float64 {
+		y, a := make([]float64, t.Numel()), t.Attr.(Attn)
+		h, d, kv, m := t.Src[0].shape[1], t.Src[0].shape[2], t.Src[1].shape[1], t.Src[5].shape[1]
+		for i := range t.shape[0] * h {
+			at := func(j int) int { // of position j's row
+				page := int(s[5][int(s[4][i/h])*m+j/a.Page])
+				return ((page*a.Page+j%a.Page)*kv + i%h/(h/kv)) * d
+			}
+			var p []float64
+			from, to := int(s[3][i/h*2]), int(s[3][i/h*2+1])
+			for j := from; j < to; j++ {
+				score := 0.0
+				for c := range d {
+					score += a.Scale * s[0][i*d+c] * s[1][at(j)+c]
+				}
+				if a.Softcap != 0 {
+					score = a.Softcap * math.Tanh(score/a.Softcap)
+				}
+				p = append(p, score)
+			}
+			if p != nil {
+				softmax(p)
+			}
+			for j := from; j < to; j++ {
+				for c := range d {
+					y[i*d+c] += p[j-from] * s[2][at(j)+c]
+				}
+			}
+		}
+		return y
+	},
 	OpAttentionBack: func(t *Tensor, s [][]float64) []float64 {
 		grad := make([]float64, t.Numel())
 		dq, dk, dv := grad[:len(s[0])], grad[len(s[0]):len(s[0])+len(s[1])], grad[len(s[0])+len(s[1]):]

@@ -166,6 +166,7 @@ const (
 	OpSetRows                    // SetRows
 	OpAttention                  // Attention
 	OpAttentionBack              // AttentionBackward
+	OpPagedAttention             // PagedAttention
 	OpPart                       // Part
 	OpCrossEntropy               // CrossEntropy
 	OpCrossEntropyBack           // CrossEntropyBackward
@@ -195,7 +196,7 @@ const (
 
 var opNames = [...]string{"leaf", "add", "mul", "scale", "matmul_t", "matmul", "t_matmul", "rms_norm", "rms_norm_back", "rms_norm_back_w",
 	"layer_norm", "layer_norm_back", "layer_norm_back_w", "act", "act_back", "gate", "gate_back", "softcap", "softcap_back", "softmax", "softmax_back", "rope_table", "rope", "reshape", "permute", "columns", "columns_back", "rows", "rows_back",
-	"zeros", "set_rows", "attention", "attention_back", "part", "cross_entropy", "cross_entropy_back", "sum_to", "dropout", "accumulate", "adamw", "square_sum", "add_dot", "clip", "top_k",
+	"zeros", "set_rows", "attention", "attention_back", "paged_attention", "part", "cross_entropy", "cross_entropy_back", "sum_to", "dropout", "accumulate", "adamw", "square_sum", "add_dot", "clip", "top_k",
 	"route", "route_weights", "route_weights_back", "group", "group_counts", "experts", "experts_back", "experts_back_w",
 	"combine", "combine_back", "combine_back_w", "glu", "glu_back"}
 
