@@ -22,6 +22,9 @@ typedef struct {
 	bool add; // to what c holds
 } lg_gemm;
 void lg_gemm_run(const lg_gemm *g, int ith, int nth);
+// lg_gemm_columns computes the columns [from, to) of C, from whole units on, as lg_gemm_run does.
+void lg_gemm_columns(const lg_gemm *g, int from, int to);
+int lg_gemm_unit(const lg_gemm *g);
 
 // lg_few_rows is the number of rows of activations up to which LG_MATVEC, which packs nothing, is the fastest product with a weight of the type.
 int lg_few_rows(int type);
