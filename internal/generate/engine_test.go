@@ -3,6 +3,7 @@ package generate
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -249,13 +250,15 @@ func TestTogether(t *testing.T) {
 	plain := New(dev, m, Options{})
 	defer plain.Close()
 	for range 16 {
-		n := 1 + r.IntN(120)
+		n := 1 + r.IntN(100)
 		x := text{Request: Request{Prompt: prompt(120)[:n], MaxTokens: 1 + r.IntN(60)}}
 		switch r.IntN(3) {
 		case 0:
 			x.Prompt = prompt(n)
 		case 1: // it says again what it said
 			x.Prompt = slices.Concat(x.Prompt, prompt(20), prompt(20))
+		case 2: // it says more than it was asked
+			x.Prompt, x.MaxTokens = prompt(n%9+1), 60+n%20
 		}
 		g := &gapped{Sampler: sample.New(sample.Config{})}
 		x.sampler = g
@@ -270,7 +273,7 @@ func TestTogether(t *testing.T) {
 	}{
 		{"many", Options{Sequences: 16, Positions: 4000}, func(s Stats) bool { return s.Cached > 0 && s.Preempted == 0 && s.Passes < 100 }},
 		{"small chunks", Options{Sequences: 16, Positions: 4000, Chunk: 20}, func(s Stats) bool { return s.Passes > 50 }},
-		{"little memory", Options{Sequences: 16, Positions: 230}, func(s Stats) bool { return s.Preempted > 0 }},
+		{"little memory", Options{Sequences: 16, Positions: 190}, func(s Stats) bool { return s.Preempted > 0 }},
 		{"by look-up", Options{Sequences: 4, Positions: 4000, Lookup: 4}, func(s Stats) bool { return s.Accepted > 0 && s.Accepted < s.Drafted }},
 		{"by a draft model", Options{Sequences: 4, Positions: 4000, Draft: &Draft{m, 3}}, func(s Stats) bool { return s.Accepted*10 > s.Drafted*9 }},
 	} {
@@ -289,6 +292,74 @@ func TestTogether(t *testing.T) {
 				t.Errorf("the test tests something else: %+v", s)
 			}
 		})
+	}
+}
+
+// TestDeterministic wants the same tokens to the bit whatever runs beside a request, however it is read, and with or without guesses.
+func TestDeterministic(t *testing.T) {
+	dev, m := bundled(t)
+	for _, dtype := range []tensor.DType{tensor.F32, tensor.Q4_0} {
+		if dtype != tensor.F32 {
+			for name, p := range nn.Params(m) {
+				if len(p.Shape()) == 2 && p.Dim(1)%dtype.Block() == 0 && !strings.Contains(name, "embed") {
+					v := p.Values()
+					if err := dev.Alloc(p, dtype); err != nil {
+						t.Fatal(err)
+					}
+					p.SetValues(v)
+				}
+			}
+		}
+		r := rand.New(rand.NewPCG(4, 4))
+		texts := make([]Request, 12)
+		for i := range texts {
+			texts[i] = Request{Prompt: slices.Concat(prompt(70)[:r.IntN(70)], prompt(1+r.IntN(40))), MaxTokens: 1 + r.IntN(45), Logprobs: 1,
+				Sampling: sample.Config{Temperature: 1.2, TopP: 0.95, Seed: r.Uint64()}}
+		}
+		var want [12][]Token
+		for _, tt := range []struct {
+			name string
+			o    Options
+		}{
+			{"alone", Options{}},
+			{"together", Options{Sequences: 16, Positions: 4000}},
+			{"small chunks", Options{Sequences: 5, Positions: 4000, Chunk: 7}},
+			{"little memory", Options{Sequences: 16, Positions: 130}},
+			{"by look-up", Options{Sequences: 2, Positions: 4000, Lookup: 4}},
+			{"by a draft model", Options{Sequences: 3, Positions: 4000, Draft: &Draft{m, 3}}},
+		} {
+			t.Run(fmt.Sprint(dtype, "/", tt.name), func(t *testing.T) {
+				tt.o.Deterministic = true
+				e := New(dev, m, tt.o)
+				defer e.Close()
+				var wg sync.WaitGroup
+				for i, x := range texts {
+					run := func() {
+						var got []Token
+						for token, err := range e.Generate(t.Context(), x) {
+							if err != nil {
+								t.Error(err)
+							}
+							got = append(got, token)
+						}
+						if tt.name == "alone" {
+							want[i] = got
+							e.Close() // nothing is cached for the next
+							e = New(dev, m, tt.o)
+						} else if !reflect.DeepEqual(got, want[i]) {
+							t.Errorf("request %d:\n got %v\nwant %v", i, got, want[i])
+						}
+					}
+					if tt.name == "alone" {
+						run()
+					} else {
+						wg.Go(run)
+					}
+				}
+				wg.Wait()
+				t.Logf("%+v", e.Stats())
+			})
+		}
 	}
 }
 

@@ -44,7 +44,8 @@ func planned(prompt, tokens int, o Options) (all []shape) {
 		return []shape{{tokens: padded(max(o.Chunk, o.Sequences)), sequences: power(rows), wanted: padded(rows)}}
 	}
 	for at := 0; at < prompt; at += o.Chunk {
-		all = append(all, shape{tokens: padded(min(prompt-at, o.Chunk)), sequences: 1, wanted: 1})
+		n := padded(min(prompt-at, o.Chunk))
+		all = append(all, shape{tokens: n, sequences: 1, wanted: 1, all: n == 1})
 	}
 	if tokens > 1 {
 		most := o.Lookup
@@ -52,7 +53,7 @@ func planned(prompt, tokens int, o Options) (all []shape) {
 			most = o.Draft.Tokens
 		}
 		for n := range min(most, tokens-2) + 1 {
-			all = append(all, shape{tokens: n + 1, sequences: n + 1, wanted: n + 1})
+			all = append(all, shape{tokens: n + 1, sequences: n + 1, wanted: n + 1, all: true})
 		}
 	}
 	return all

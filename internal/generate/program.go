@@ -51,8 +51,9 @@ type shape struct {
 	embed     bool
 	tokens    int
 	sequences int
-	width     int // pages of a sequence
-	wanted    int // rows of scores; as many as tokens: all, in their order
+	width     int  // pages of a sequence
+	wanted    int  // rows of scores
+	all       bool // those are of all tokens, in their order
 	k         int
 }
 
@@ -168,7 +169,7 @@ func (r *modelRunner) shapeOf(p *pass) shape {
 	switch {
 	case p.embed:
 	case p.wanted == p.tokens:
-		s.wanted, s.sequences = s.tokens, s.tokens
+		s.wanted, s.sequences, s.all = s.tokens, s.tokens, true
 	default:
 		s.wanted = min(padded(max(1, p.wanted)), s.tokens)
 	}
@@ -212,11 +213,12 @@ func (r *modelRunner) compile(s shape) (p *program, err error) {
 		defer a.layers.Detach()
 	}
 	g := tensor.NewGraph()
+	g.Invariant = r.o.Deterministic
 	p = &program{batch: nn.NewPagedBatch(g, s.tokens, s.sequences, s.width, r.pool)}
 	p.out = r.model.Forward(p.batch) // (N, C)
 	r.back = p.batch.Window()
 	if !s.embed {
-		if s.wanted < s.tokens {
+		if !s.all {
 			p.wanted = g.Ints(s.wanted)
 			p.out = p.out.Rows(p.wanted)
 		}
