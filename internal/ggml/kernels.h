@@ -31,9 +31,9 @@ int lg_few_rows(int type);
 // lg_rounds tells the quantized types that LG_MATMUL_ROUNDED multiplies by, in this build.
 bool lg_rounds(int type);
 
-enum { LG_SPLIT = 64 };
+enum { LG_SPLIT = 64 }; // tasks whose positions threads share
 
-// Parameters of the operations below; the meaning of each field is said at the operation (kernels.cpp, norms.cpp, activations.cpp, attention.cpp).
+// Parameters of the operations below; the meaning of each field is said at the operation (the .cpp files). A run of the operation leaves next, out and done as it found them.
 typedef struct {
 	float f[4];
 	int64_t i[6];
