@@ -24,6 +24,13 @@ static void matmul(T *dst, int ith, int nth, void *params) {
 	g.ta = p->i[0];
 	g.tb = p->i[1];
 	g.ldc = dst->ne[0];
+	if (rows(dst) <= LG_GEMM_ROWS && rows(dst) == g.n && g.n <= g.m) {
+		g.a = a->data;
+		g.b = b->data;
+		g.c = out(dst);
+		for (range r; next_part((lg_params *)params, g.m, lg_gemm_unit(&g), nth, &r);) lg_gemm_columns(&g, (int)r.from, (int)r.to);
+		return;
+	}
 	int64_t g2 = dst->ne[2] / b->ne[2], g3 = dst->ne[3] / b->ne[3];
 	for (int64_t i3 = 0; i3 < dst->ne[3]; i3++)
 		for (int64_t i2 = 0; i2 < dst->ne[2]; i2++) {
