@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
@@ -303,6 +304,36 @@ func proveGreedy(t *testing.T, f fixture) {
 	}
 	if !slices.Equal(got, want.Greedy) {
 		t.Errorf("got  %v\nwant %v", got, want.Greedy)
+	}
+	proveTogether(t, f, m, in.Prompt, want.Greedy)
+}
+
+// proveTogether reads prompts of several lengths in small pieces at once, with guesses, where one sequence after another has to wait.
+func proveTogether(t *testing.T, f fixture, m models.Model, prompt, want []int32) {
+	t.Helper()
+	most := min(m.Dims().Context, len(prompt)+len(want)+10)
+	e := generate.New(f.dev, m, generate.Options{Cache: tensor.F32, Sequences: 4, Chunk: 5, Positions: 2 * most, Lookup: 2})
+	defer e.Close()
+	var wg sync.WaitGroup
+	for i := range 5 {
+		p := prompt[:len(prompt)-i%min(3, len(prompt))]
+		wg.Go(func() {
+			var got []int32
+			for token, err := range e.Generate(t.Context(), generate.Request{Prompt: p, MaxTokens: len(want)}) {
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got = append(got, token.ID)
+			}
+			if len(p) == len(prompt) && !slices.Equal(got, want) {
+				t.Errorf("together: got  %v\nwant %v", got, want)
+			}
+		})
+	}
+	wg.Wait()
+	if s := e.Stats(); s.UsedPages != 0 || s.Running != 0 {
+		t.Errorf("afterwards: %+v", s)
 	}
 }
 

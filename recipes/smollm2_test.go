@@ -3,9 +3,11 @@ package recipes_test
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
@@ -138,6 +140,44 @@ func TestSmolLM2Greedy(t *testing.T) {
 				t.Errorf("got %d tokens, want %d", i, len(tt.Tokens))
 			}
 			t.Logf("%d tokens equal", i)
+		})
+	}
+}
+
+// TestSmolLM2Together generates all of the reference at once, several times over, and with guesses.
+func TestSmolLM2Together(t *testing.T) {
+	ref, _, dev, m := smollm2(t)
+	for _, o := range []generate.Options{{Sequences: 4}, {Sequences: 16}, {Sequences: 16, Chunk: 24}, {Sequences: 3, Lookup: 4}} {
+		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
+			o.Positions = 16 * 256
+			e := generate.New(dev, m, o)
+			defer e.Close()
+			var wg sync.WaitGroup
+			for range 3 {
+				for _, tt := range ref.Greedy {
+					wg.Go(func() {
+						i := 0
+						for token, err := range e.Generate(t.Context(), generate.Request{Prompt: tt.IDs, MaxTokens: len(tt.Tokens)}) {
+							if err != nil {
+								t.Error(err)
+								return
+							}
+							if token.ID != tt.Tokens[i] {
+								if tt.Gap[i] >= 0.05 {
+									t.Errorf("%s: token %d: got %d, want %d (gap %g)", tt.Prompt, i, token.ID, tt.Tokens[i], tt.Gap[i])
+								}
+								return
+							}
+							i++
+						}
+						if i != len(tt.Tokens) {
+							t.Errorf("%s: got %d tokens, want %d", tt.Prompt, i, len(tt.Tokens))
+						}
+					})
+				}
+			}
+			wg.Wait()
+			t.Logf("%+v", e.Stats())
 		})
 	}
 }
