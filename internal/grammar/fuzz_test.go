@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 	"unicode/utf8"
 )
@@ -45,7 +44,9 @@ func FuzzSchema(f *testing.F) {
 		f.Add(c.schema, c.strict)
 	}
 	for _, c := range schemaErrors {
-		f.Add(c.schema, false)
+		if c.want != "too large" { // takes up to a second
+			f.Add(c.schema, false)
+		}
 	}
 	f.Add(personSchema, true)
 	v := jsonVocab(f)
@@ -67,6 +68,10 @@ func FuzzSchema(f *testing.F) {
 	})
 }
 
+// notAsGo finds what means something else in Go: white space, and {00,1}, which
+// there stands for itself.
+var notAsGo = regexp.MustCompile(`\\[sS]|\{0\d|,0\d`)
+
 func FuzzRegex(f *testing.F) {
 	for _, c := range regexCases {
 		f.Add(c.pattern)
@@ -82,8 +87,8 @@ func FuzzRegex(f *testing.F) {
 			return
 		}
 		oracle, err := regexp.Compile(`^(?:` + pattern + `)$`)
-		if err != nil || strings.Contains(pattern, `\s`) || strings.Contains(pattern, `\S`) {
-			oracle = nil // ECMAScript's white space is not Go's
+		if err != nil || notAsGo.MatchString(pattern) {
+			oracle = nil
 		}
 		for seed := range uint64(3) {
 			text, complete := fuzzDraw(t, g, seed, 40)

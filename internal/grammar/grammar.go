@@ -63,8 +63,12 @@ func Compile(source Source, v *Vocab) (*Grammar, error) {
 	if !ok {
 		return nil, fmt.Errorf("type of grammar %q: want one of %q", source.Type, slices.Sorted(maps.Keys(readers)))
 	}
-	if len(source.Text) > maxSource {
-		return nil, fmt.Errorf("%s of %d bytes: want at most %d", source.Type, len(source.Text), maxSource)
+	size := len(source.Text)
+	for _, s := range source.Schemas {
+		size += len(s)
+	}
+	if size > maxSource {
+		return nil, fmt.Errorf("%s of %d bytes: want at most %d", source.Type, size, maxSource)
 	}
 	limit := &limits{}
 	r, err := read(source, v, limit)

@@ -76,12 +76,11 @@ const (
 	flagDead    = 1 << iota
 	flagEscapes // is over open, which can be come back to
 	flagEnd     // nothing can follow
-	flagMany    // has more than one configuration
 )
 
 // maxWalk bounds what a very ambiguous grammar may cost for a token, in
 // configurations; beyond it only tokens of one byte are looked at.
-const maxWalk = 4 << 20
+const maxWalk = 2 << 20
 
 // see returns the number of a set.
 func (w *walker) see(s *set) int32 {
@@ -105,9 +104,6 @@ func (w *walker) see(s *set) int32 {
 	if len(s.configs) == 0 {
 		flags |= flagEnd
 	}
-	if len(s.configs) > 1 {
-		flags |= flagMany
-	}
 	w.flags = append(w.flags, flags)
 	w.table = append(w.table, make([]int32, w.ar.a.count)...)
 	return i
@@ -130,8 +126,10 @@ func (w *walker) in(t *trie, node int32, s *set, note bool) {
 		at := int(w.stack[n.depth-base])*count + int(class[n.byte])
 		next := w.table[at] - 1
 		if next < 0 {
-			next = w.see(w.sets[w.stack[n.depth-base]].step(n.byte))
+			from := w.sets[w.stack[n.depth-base]]
+			next = w.see(from.step(n.byte))
 			w.table[at] = next + 1
+			w.work += len(from.expanded) // which step has set
 		}
 		flags := w.flags[next]
 		if flags&flagDead != 0 {
@@ -141,17 +139,12 @@ func (w *walker) in(t *trie, node int32, s *set, note bool) {
 		for _, id := range t.ids[n.first:nodes[i+1].first] {
 			w.mask.Set(id)
 		}
-		if flags != 0 {
-			if flags&flagEscapes != 0 && note && n.end > i+1 {
-				w.pops = append(w.pops, i)
-			}
-			if flags&flagMany != 0 {
-				w.work += len(w.sets[next].configs)
-			}
-			if flags&flagEnd != 0 || w.work > maxWalk {
-				i = n.end
-				continue
-			}
+		if flags&flagEscapes != 0 && note && n.end > i+1 {
+			w.pops = append(w.pops, i)
+		}
+		if flags&flagEnd != 0 || w.work > maxWalk {
+			i = n.end
+			continue
 		}
 		w.stack[n.depth-base+1] = next
 		i++

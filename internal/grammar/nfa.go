@@ -11,7 +11,7 @@ const (
 	maxSource = 1 << 20 // bytes
 	maxNFA    = 400_000 // states of the expressions of a grammar
 	maxStates = 100_000 // states of its automaton
-	maxWork   = 8 << 20 // of making automata, in states looked at
+	maxWork   = 4 << 20 // of making automata, in states looked at
 )
 
 // limits counts what the automata of one grammar have used.

@@ -62,6 +62,9 @@ type shape struct {
 func (sh *shape) with(v *value) (*shape, error) {
 	n := *sh
 	for _, k := range v.keys {
+		if x := v.fields[k]; max(len(x.list), len(x.keys)) > maxCounted && k != "$defs" && k != "definitions" {
+			return nil, x.errorf("has more than %d entries", maxCounted)
+		}
 		if err := n.keyword(v, k, v.fields[k]); err != nil {
 			return nil, err
 		}

@@ -282,18 +282,39 @@ func (p *pushState) counted(count int32, b byte) (after int32, ok bool) {
 	return min(count+1, int32(p.rest.min)), true
 }
 
-// expand adds what can be called; under mu.
+// maxExpanded bounds the configurations looked at for a byte; what one of them can
+// call (maxWays) always fits.
+const maxExpanded = 1000
+
+// expand adds what can be called; under mu. Configurations are taken one by one, each
+// with all that it leads to, so that at least the first has a way on.
 func (ar *arena) expand(configs []config) []config {
-	out := slices.Clone(configs)
-	for i := 0; i < len(out); i++ {
-		c := out[i]
-		for _, call := range ar.a.states[c.state].calls {
-			up := c.up
-			if !call.last {
-				up = ar.frame(call.to, up)
-			}
-			if n := (config{state: call.start, up: up}); !slices.Contains(out, n) {
+	out := make([]config, 0, len(configs)+4)
+	var seen map[config]bool
+	for _, c := range configs {
+		if len(out) > maxExpanded {
+			break
+		}
+		out = append(out, c)
+		for i := len(out) - 1; i < len(out); i++ {
+			for _, call := range ar.a.states[out[i].state].calls {
+				up := out[i].up
+				if !call.last {
+					up = ar.frame(call.to, up)
+				}
+				n := config{state: call.start, up: up}
+				if seen == nil && slices.Contains(out, n) || seen[n] {
+					continue
+				}
 				out = append(out, n)
+				if seen != nil {
+					seen[n] = true
+				} else if len(out) > 32 {
+					seen = map[config]bool{}
+					for _, c := range out {
+						seen[c] = true
+					}
+				}
 			}
 		}
 	}

@@ -98,6 +98,7 @@ func newVocab(tokens [][]byte, special map[int32]string, end []int32) (*Vocab, e
 	}
 	v.trie = newTrie(all)
 	v.rest = make([]atomic.Pointer[restMasks], len(restOfString().states))
+	v.restMasks(0) // takes milliseconds, and nearly every grammar needs it
 	return v, nil
 }
 
