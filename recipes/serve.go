@@ -16,11 +16,12 @@ import (
 
 	"github.com/litgpt-go/litgpt/internal/sample"
 	"github.com/litgpt-go/litgpt/internal/server"
+	"github.com/litgpt-go/litgpt/internal/server/page"
 )
 
 // Serve answers requests over HTTP: "litgpt serve".
 type Serve struct {
-	CheckpointDir string   `yaml:"checkpoint_dir" arg:"0" help:"model or adapter directory"`
+	CheckpointDir string   `yaml:"checkpoint_dir" arg:"0,optional" help:"model or adapter directory"`
 	Name          string   `yaml:"name" help:"what requests call the model; default the directory's name"`
 	Models        []string `yaml:"models" help:"more models, as NAME=DIRECTORY"`
 	Adapters      []string `yaml:"adapters" help:"LoRA adapters on the first model, as NAME=DIRECTORY, or on another, as NAME@MODEL=DIRECTORY"`
@@ -187,7 +188,7 @@ func (c Serve) config(log *slog.Logger) (server.Config, error) {
 	s.Sampling, s.AnyModel, s.MaxBody, s.MaxTokens, s.Queue = c.sampling(), c.AnyModel, c.MaxBody, c.MaxTokens, c.Queue
 	s.Timeout, s.PreDrain, s.Grace = seconds(c.Timeout), seconds(c.PreDrain), seconds(c.Grace)
 	s.Predict = server.Predict{Path: c.APIPath, Stream: c.Stream, MaxTokens: c.MaxNewTokens}
-	s.OpenMetrics, s.LogContent = c.OpenMetrics, c.LogPrompts
+	s.OpenMetrics, s.LogContent, s.Page = c.OpenMetrics, c.LogPrompts, page.Handler()
 	return s, nil
 }
 
