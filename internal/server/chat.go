@@ -21,7 +21,8 @@ type chatRequest struct {
 	ParallelCalls  *bool           `json:"parallel_tool_calls"`
 
 	// What OpenAI has not.
-	Grammar      string          `json:"grammar"` // GBNF, as llama.cpp takes it
+	Grammar      string          `json:"grammar"`     // GBNF, as llama.cpp takes it
+	Schema       json.RawMessage `json:"json_schema"` // as llama.cpp takes it: for response_format
 	Regex        string          `json:"regex"`
 	TemplateVars json.RawMessage `json:"chat_template_kwargs"`
 	Continue     *bool           `json:"continue_final_message"`
@@ -65,6 +66,9 @@ func (s *Server) chatQuestion(m *served, in *chatRequest, raw string) (*question
 	} else if in.TopLogprobs != nil && top > 0 {
 		return nil, bad("top_logprobs", "top_logprobs needs logprobs: true")
 	}
+	if !isNull(in.Schema) && isNull(in.ResponseFormat) {
+		in.ResponseFormat = joinedObject("json_object", "schema", in.Schema)
+	}
 	c := conversation{guard: m.guardFor(raw)}
 	if c.guard == nil {
 		return nil, errMarks
@@ -77,6 +81,9 @@ func (s *Server) chatQuestion(m *served, in *chatRequest, raw string) (*question
 	if in.Continue != nil {
 		if *in.Continue && c.open {
 			return nil, bad("continue_final_message", "continue_final_message needs a last message of the assistant's")
+		}
+		if *in.Continue && or(in.Open, false) {
+			return nil, bad("continue_final_message", "continue_final_message and add_generation_prompt exclude each other")
 		}
 		c.open = !*in.Continue
 	}

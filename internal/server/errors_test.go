@@ -77,6 +77,8 @@ func TestErrors(t *testing.T) {
 		{"/v1/chat/completions", chat(`"tool_choice": "required"`), 400, "tool_choice", "no tools"},
 		{"/v1/chat/completions", chat(`"tool_choice": "sometimes"`), 400, "tool_choice", "sometimes"},
 		{"/v1/chat/completions", chat(`"chat_template_kwargs": []`), 400, "chat_template_kwargs", "object"},
+		{"/v1/chat/completions", chat(`"json_schema": {"type": 1}`), 400, "response_format", ""},
+		{"/v1/chat/completions", messages(`[{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], "continue_final_message": true, "add_generation_prompt": true`), 400, "continue_final_message", "exclude"},
 		{"/v1/completions", `{}`, 400, "prompt", "missing"},
 		{"/v1/completions", `{"prompt": []}`, 400, "prompt", "empty"},
 		{"/v1/completions", `{"prompt": [[]]}`, 400, "prompt", "empty"},

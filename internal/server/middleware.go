@@ -92,6 +92,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := rec.Header()
 	h.Set("X-Request-Id", st.id)
 	h.Set("X-Content-Type-Options", "nosniff")
+	late := time.Time{} // nobody reads an answer forever; streams are given less, again and again
+	if s.c.Timeout > 0 {
+		late = start.Add(s.c.Timeout + s.c.WriteTimeout)
+	}
+	http.NewResponseController(w).SetWriteDeadline(late) // not supported by a test's recorder
 	found, missing := s.find(r)
 	defer func() {
 		if p := recover(); p != nil {

@@ -3,10 +3,13 @@ package server
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -229,5 +232,44 @@ func TestDrain(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// HTTPS speaks HTTP/2, and refuses what is not encrypted.
+func TestTLS(t *testing.T) {
+	helper := httptest.NewTLSServer(http.NotFoundHandler()) // for its certificate
+	defer helper.Close()
+	m := newFake(t)
+	m.say = texts(m.tok, "Good morrow")
+	c := start(t, m, nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- c.s.Run(ctx, l, &tls.Config{Certificates: helper.TLS.Certificates}) }()
+	transport := helper.Client().Transport.(*http.Transport)
+	transport.ForceAttemptHTTP2 = true
+	r := c.request("POST", "/v1/chat/completions", fmt.Sprintf(ask, `, "stream": true`))
+	r.URL.Scheme, r.URL.Host = "https", l.Addr().String()
+	resp, err := helper.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || resp.ProtoMajor != 2 || !strings.HasSuffix(string(b), "data: [DONE]\n\n") {
+		t.Errorf("got %s %q, %v", resp.Proto, b, err)
+	}
+	if resp, err := http.Get("http://" + l.Addr().String() + "/health"); err == nil {
+		if resp.Body.Close(); resp.StatusCode != 400 {
+			t.Errorf("without encryption: got %d", resp.StatusCode)
+		}
+	}
+	transport.CloseIdleConnections()
+	stop()
+	if err := <-ran; err != nil {
+		t.Error(err)
 	}
 }

@@ -106,7 +106,12 @@ func wrapped(raw json.RawMessage, kind, key string) (json.RawMessage, error) {
 	if v.Type != kind {
 		return raw, nil
 	}
-	return json.RawMessage(fmt.Sprintf(`{"type":%q,%q:%s}`, kind, key, raw)), nil
+	return joinedObject(kind, key, raw), nil
+}
+
+// joinedObject is {"type": kind, key: value}.
+func joinedObject(kind, key string, value json.RawMessage) json.RawMessage {
+	return json.RawMessage(fmt.Sprintf(`{"type":%q,%q:%s}`, kind, key, value))
 }
 
 // tools are the tools as chat completions have them.

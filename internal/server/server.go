@@ -53,7 +53,6 @@ type Config struct {
 	OpenMetrics bool         // /metrics needs no key
 	LogContent  bool         // prompts go to the log
 	Log         *slog.Logger
-	Version     string
 }
 
 // NewConfig returns the defaults.
@@ -131,6 +130,10 @@ func New(c Config) *Server {
 		{"GET", "/v1/models/", keyed, s.oneModel},
 		{"GET", "/health", open, s.health},
 		{"GET", "/health/live", open, s.live},
+		{"GET", "/v2/health/live", open, s.live},    // KServe's names
+		{"GET", "/v2/health/ready", open, s.health}, // of the two
+		{"GET", "/info", keyed, s.info},
+		{"GET", "/version", keyed, s.version},
 		{"GET", "/metrics", metricsAccess, s.showMetrics},
 	} {
 		if strings.HasSuffix(r.path, "/") {

@@ -12,6 +12,9 @@ import (
 // between here and the client takes the connection for dead.
 const keepAlive = 15 * time.Second
 
+// maxBuffered is how many bytes of events are collected before they are sent.
+const maxBuffered = 64 << 10
+
 // events is a stream of server-sent events. Its header is sent with the first one, so that
 // what goes wrong before can still be a status.
 type events struct {
@@ -100,8 +103,13 @@ func (s *Server) follow(ctx context.Context, box *mailbox, e *events, each func(
 				return p.err
 			}
 			each(p)
+			if e.buffer.Len() > maxBuffered {
+				if err := e.flush(); err != nil {
+					return errGone
+				}
+			}
 		}
-		if len(pieces) > 0 {
+		if e.buffer.Len() > 0 {
 			if err := e.flush(); err != nil {
 				return errGone
 			}
