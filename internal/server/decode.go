@@ -30,10 +30,13 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error
 		w.Header().Set("Connection", "close") // rather than to read it to its end
 		return nil, large
 	}
-	control := http.NewResponseController(w)
-	control.SetReadDeadline(time.Now().Add(s.bodyTime(r.ContentLength))) // not supported by a test's recorder
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.c.MaxBody))
-	control.SetReadDeadline(time.Time{}) // else the end of the client's patience would be seen in its place
+	paced := &pacedBody{from: http.MaxBytesReader(w, r.Body, s.c.MaxBody), control: http.NewResponseController(w), end: time.Now().Add(s.c.HeadTimeout)}
+	body, err := io.ReadAll(paced)
+	if err == nil {
+		paced.control.SetReadDeadline(time.Time{}) // else its end would look as if the client had gone
+	} else {
+		w.Header().Set("Connection", "close") // the rest is not waited for
+	}
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return nil, large
@@ -44,13 +47,20 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error
 	return body, checkJSON(body)
 }
 
-// bodyTime is how long a body of so many bytes may take: as long as a header, and for each
-// further 64 KiB a second more.
-func (s *Server) bodyTime(n int64) time.Duration {
-	if n < 0 {
-		n = s.c.MaxBody
-	}
-	return s.c.HeadTimeout + time.Duration(n>>16)*time.Second
+// pacedBody is a body that must come as fast as a header, and for each 64 KiB that came may
+// take a second more.
+type pacedBody struct {
+	from    io.Reader
+	control *http.ResponseController
+	end     time.Time
+	n       int
+}
+
+func (p *pacedBody) Read(b []byte) (int, error) {
+	p.control.SetReadDeadline(p.end.Add(time.Duration(p.n>>16) * time.Second)) // not supported by a test's recorder
+	n, err := p.from.Read(b)
+	p.n += n
+	return n, err
 }
 
 // checkJSON checks what the decoder would let pass, or be slow to find.

@@ -38,7 +38,7 @@ func closed(t testing.TB, conn net.Conn) string {
 	b, err := io.ReadAll(conn)
 	var late net.Error
 	if errors.As(err, &late) && late.Timeout() {
-		t.Fatalf("the connection stays open; got %q", b)
+		t.Fatalf("the connection from %v stays open; got %q", conn.LocalAddr(), b)
 	}
 	return string(b)
 }
