@@ -154,7 +154,7 @@ func TestTools(t *testing.T) {
 	p := s.question("Rome?")
 	p.MaxTokens, p.Seed = openai.Int(200), openai.Int(1)
 	p.Tools = []openai.ChatCompletionToolUnionParam{openai.ChatCompletionFunctionTool(shared.FunctionDefinitionParam{Name: "weather", Parameters: shared.FunctionParameters{
-		"type": "object", "required": []string{"city"}, "properties": map[string]any{"city": map[string]any{"enum": []string{"Rome", "Bath"}}}}})}
+		"type": "object", "additionalProperties": false, "required": []string{"city"}, "properties": map[string]any{"city": map[string]any{"enum": []string{"Rome", "Bath"}}}}})}
 	p.ToolChoice = openai.ToolChoiceOptionFunctionToolChoice(openai.ChatCompletionNamedToolChoiceFunctionParam{Name: "weather"})
 	p.ParallelToolCalls = openai.Bool(false)
 	whole := s.ask(p)

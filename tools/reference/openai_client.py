@@ -36,7 +36,7 @@ SCHEMA = {
 }
 WEATHER = {  # short: the smallest models have room for 512 tokens
     "type": "function",
-    "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"enum": ["Rome", "Bath"]}}, "required": ["city"]}},
+    "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"enum": ["Rome", "Bath"]}}, "required": ["city"], "additionalProperties": False}},
 }
 
 
