@@ -12,7 +12,7 @@ export CGO_CXXFLAGS = -O3 $(ARCH)
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # What is pure Go runs under the race detector; the rest would need GGML instrumented.
-PURE = ./internal/data ./internal/durable ./internal/gguf ./internal/pth ./internal/progress ./internal/repl ./internal/safetensors ./internal/sample ./internal/settings ./tokenizer/...
+PURE = ./internal/data ./internal/durable ./internal/gguf ./internal/grammar ./internal/pth ./internal/progress ./internal/repl ./internal/safetensors ./internal/sample ./internal/settings ./internal/toolcall ./tokenizer/...
 
 .PHONY: build demo test check bench cuda cuda-toolkit test-cuda bundle install clean clean-cuda tools-present
 
