@@ -52,7 +52,6 @@ type linker struct {
 	live     [][]bool // of autos: a text can be completed from the state
 	callable []bool   // a text that is not empty can be
 	bytes    *[256]bool
-	base     []int32
 }
 
 // link makes the automaton of rules. bytes are those that the vocabulary can

@@ -248,11 +248,3 @@ func compact(m sample.Mask) *tokens {
 }
 
 func (t *tokens) size() int64 { return int64(8*len(t.mask) + 4*len(t.few) + 60) }
-
-func (t *tokens) has(id int32) bool {
-	if t.mask != nil {
-		return t.mask.Has(id)
-	}
-	_, ok := slices.BinarySearch(t.few, id)
-	return ok
-}

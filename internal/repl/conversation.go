@@ -254,13 +254,13 @@ func (s *session) set(_ context.Context, argument string) error {
 }
 
 // forget drops the oldest questions with their answers, which is the user's choice and never ours.
-func (s *session) forget(_ context.Context, argument string) error {
+func (s *session) forget(ctx context.Context, argument string) error {
 	n, err := strconv.Atoi(argument)
 	if err != nil || n < 1 {
 		return s.fail(fmt.Errorf("/forget wants how many of the oldest questions and answers to drop, got %.20q", argument), "/forget 1")
 	}
 	if n *= 2; n >= len(s.turns) {
-		return s.reset(nil, "")
+		return s.reset(ctx, "")
 	}
 	s.turns, s.context = s.turns[n:], 0
 	s.notes.printf("The oldest are forgotten; the model knows the last %s.\n\n", s.length())

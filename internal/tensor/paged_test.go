@@ -15,10 +15,10 @@ type history struct{ at, n int }
 
 // pool deals pages out at random to sequences.
 type pool struct {
-	page, count, width   int
-	spans, rows, seqs    []int32
-	pages                []int32
-	sequences, positions int
+	page, count, width int
+	spans, rows, seqs  []int32
+	pages              []int32
+	sequences          int
 }
 
 // deal gives the integers of a batch of the sequences, in tables of random order with rows to spare. window: as of [nn.Attn]; padding tokens see nothing.

@@ -93,7 +93,7 @@ func parseTool(raw json.RawMessage, value any) (t Tool, err error) {
 	case f == nil:
 		return t, errors.New("function is missing")
 	case !toolName.MatchString(f.Name):
-		return t, fmt.Errorf("function.name is %.80q, want 1 to 64 letters, digits, _, - and .", f.Name)
+		return t, fmt.Errorf("function.name is %.80q, want 1 to 64 of letters, digits, dots, _ and -", f.Name)
 	}
 	t = Tool{Name: f.Name, Description: f.Description, Parameters: f.Parameters, Strict: f.Strict != nil && *f.Strict, value: dict}
 	if p := bytes.TrimSpace(t.Parameters); len(p) == 0 || string(p) == "null" {
