@@ -13,7 +13,6 @@ import (
 	"github.com/litgpt-go/litgpt/internal/cudatest"
 	"github.com/litgpt-go/litgpt/internal/data"
 	"github.com/litgpt-go/litgpt/internal/generate"
-	"github.com/litgpt-go/litgpt/internal/kvcache"
 	"github.com/litgpt-go/litgpt/internal/nn"
 	"github.com/litgpt-go/litgpt/internal/optim"
 	"github.com/litgpt-go/litgpt/internal/sample"
@@ -349,16 +348,13 @@ func proveCache(t *testing.T, f fixture) {
 		one[i] = 1
 	}
 	for name, pieces := range map[string][]int{"5, 1, rest": {5, 1, len(tokens) - 6}, "one at a time": one} {
-		cache, err := kvcache.New(f.dev, tensor.F32, d.Layers, d.KVHeads, len(tokens), d.HeadDim)
-		if err != nil {
-			t.Fatal(err)
-		}
+		cache := newPaged(t, f.dev, tensor.F32, d, 1, len(tokens))
 		var got []float32
+		at := 0
 		for _, n := range pieces {
-			got = append(got, cached(t, f.dev, m, cache, tokens[cache.Len:cache.Len+n])...)
-			cache.Len += n
+			got = append(got, cached(t, f.dev, m, cache, tokens[at:at+n], at, len(tokens))...)
+			at += n
 		}
-		cache.Close()
 		near(t, name, got, want, logitsTolerance)
 	}
 }

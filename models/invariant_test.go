@@ -33,20 +33,25 @@ type paged struct {
 
 const pageRows = 16
 
-func newPaged(t *testing.T, dev *tensor.Device, d models.Dims, sequences, positions int) *paged {
+func newPaged(t *testing.T, dev *tensor.Device, dtype tensor.DType, d models.Dims, sequences, positions int) *paged {
 	p := &paged{dims: d, width: (positions + pageRows - 1) / pageRows}
 	for _, page := range rand.New(rand.NewPCG(3, 4)).Perm(sequences * p.width) {
 		p.tables = append(p.tables, int32(page+1))
 	}
 	for range 2 * d.Layers {
 		w := tensor.Param((1+sequences*p.width)*pageRows, d.KVHeads*d.HeadDim)
-		if err := dev.Alloc(w, tensor.F16); err != nil {
+		if err := dev.Alloc(w, dtype); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(w.Free)
 		p.kv = append(p.kv, w)
 	}
 	return p
+}
+
+// row is where the keys and values of a sequence's position lie.
+func (p *paged) row(sequence, position int) int32 {
+	return p.tables[sequence*p.width+position/pageRows]*pageRows + int32(position%pageRows)
 }
 
 func (p *paged) Page() int { return pageRows }
@@ -64,7 +69,7 @@ type piece struct{ sequence, n int }
 // play runs passes over sequences of tokens and gives the logits of each sequence's positions; padding tokens end each pass.
 func play(t *testing.T, dev *tensor.Device, m models.Model, tokens [][]int32, passes [][]piece, padding int) [][]float32 {
 	t.Helper()
-	kv := newPaged(t, dev, m.Dims(), len(tokens), len(tokens[0]))
+	kv := newPaged(t, dev, tensor.F16, m.Dims(), len(tokens), len(tokens[0]))
 	done, out := make([]int, len(tokens)), make([][]float32, len(tokens))
 	for _, pass := range passes {
 		var ids, positions, rows, sequences []int32
@@ -72,7 +77,7 @@ func play(t *testing.T, dev *tensor.Device, m models.Model, tokens [][]int32, pa
 			for range x.n {
 				at := done[x.sequence]
 				ids, positions, sequences = append(ids, tokens[x.sequence][at]), append(positions, int32(at)), append(sequences, int32(x.sequence))
-				rows = append(rows, kv.tables[x.sequence*kv.width+at/pageRows]*pageRows+int32(at%pageRows))
+				rows = append(rows, kv.row(x.sequence, at))
 				done[x.sequence]++
 			}
 		}
@@ -80,22 +85,14 @@ func play(t *testing.T, dev *tensor.Device, m models.Model, tokens [][]int32, pa
 		g := tensor.NewGraph()
 		g.Invariant = true
 		b := nn.NewPagedBatch(g, len(ids)+padding, len(tokens), kv.width, kv)
-		logits := m.Logits(m.Forward(b))
-		p, err := g.Compile(dev, logits)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.SetPaged(append(ids, pad...), append(positions, pad...), append(rows, pad...), append(sequences, pad...), kv.tables, len(tokens[0]))
-		if err := p.Run(); err != nil {
-			t.Fatal(err)
-		}
-		v, at := logits.Values(), 0
+		v, at := compute(t, dev, m, g, b, func() {
+			b.SetPaged(append(ids, pad...), append(positions, pad...), append(rows, pad...), append(sequences, pad...), kv.tables, len(tokens[0]))
+		}), 0
 		for _, x := range pass {
 			n := x.n * m.Dims().Vocab
 			out[x.sequence] = append(out[x.sequence], v[at:at+n]...)
 			at += n
 		}
-		p.Close()
 	}
 	return out
 }

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/litgpt-go/litgpt/internal/data"
-	"github.com/litgpt-go/litgpt/internal/kvcache"
 	"github.com/litgpt-go/litgpt/internal/nn"
 	"github.com/litgpt-go/litgpt/internal/tensor"
 	"github.com/litgpt-go/litgpt/models"
@@ -28,19 +27,25 @@ func logits(t *testing.T, dev *tensor.Device, m models.Model, ids [][]int32) []f
 	t.Helper()
 	g := tensor.NewGraph()
 	b := nn.NewBatch(g, len(ids), len(ids[0]))
-	return run(t, dev, m, g, b, slices.Concat(ids...), 0)
+	return compute(t, dev, m, g, b, func() { b.Set(slices.Concat(ids...), 0) })
 }
 
-// cached gives the scores (N, V) of tokens that follow those in the cache, and stores them there.
-func cached(t *testing.T, dev *tensor.Device, m models.Model, cache *kvcache.Cache, tokens []int32) []float32 {
+// cached gives the scores (N, V) of tokens that follow the first start ones of a sequence, the cache's only one, of
+// length positions in the end, and stores them there.
+func cached(t *testing.T, dev *tensor.Device, m models.Model, cache *paged, tokens []int32, start, length int) []float32 {
 	t.Helper()
+	n := len(tokens)
+	positions, rows := make([]int32, n), make([]int32, n)
+	for i := range n {
+		positions[i], rows[i] = int32(start+i), cache.row(0, start+i)
+	}
 	g := tensor.NewGraph()
-	b := nn.NewCachedBatch(g, len(tokens), cache)
-	b.Length = cache.Size // the sequence fills it in the end
-	return run(t, dev, m, g, b, tokens, cache.Len)
+	b := nn.NewPagedBatch(g, n, 1, cache.width, cache)
+	return compute(t, dev, m, g, b, func() { b.SetPaged(tokens, positions, rows, make([]int32, n), cache.tables, length) })
 }
 
-func run(t *testing.T, dev *tensor.Device, m models.Model, g *tensor.Graph, b *nn.Batch, tokens []int32, start int) []float32 {
+// compute gives the scores of a batch that set gives its values.
+func compute(t *testing.T, dev *tensor.Device, m models.Model, g *tensor.Graph, b *nn.Batch, set func()) []float32 {
 	t.Helper()
 	scores := m.Logits(m.Forward(b))
 	p, err := g.Compile(dev, scores)
@@ -48,7 +53,7 @@ func run(t *testing.T, dev *tensor.Device, m models.Model, g *tensor.Graph, b *n
 		t.Fatal(err)
 	}
 	defer p.Close()
-	b.Set(tokens, start)
+	set()
 	if err := p.Run(); err != nil {
 		t.Fatal(err)
 	}

@@ -14,47 +14,6 @@ static const int SEG = 128;    // positions to a segment
 static const int kRows = 96;   // query rows at a time, a row being a token and a head: their scores fit L2
 static const int kDirect = 8;  // rows up to which keys and values are read where they are; for more they are unpacked first
 
-// lanes4 adds up lanes that are 4 apart.
-static inline v4 lanes4(vf x) {
-	v4 part[VL / 4], s;
-	memcpy(part, &x, sizeof x);
-	s = part[0];
-	for (int i = 1; i < VL / 4; i++) s += part[i];
-	return s;
-}
-// sums are those of the lanes of each.
-static inline v4 sums(v4 a, v4 b, v4 c, v4 d) {
-	v4 x = VSHUFFLE(a, b, 0, 4, 1, 5) + VSHUFFLE(a, b, 2, 6, 3, 7), y = VSHUFFLE(c, d, 0, 4, 1, 5) + VSHUFFLE(c, d, 2, 6, 3, 7);
-	return VSHUFFLE(x, y, 0, 1, 4, 5) + VSHUFFLE(x, y, 2, 3, 6, 7);
-}
-
-// dot_keys computes s[r·SEG+j] = q[r]·k[j] for R rows of q, dp apart, and keys [from, to), C at a time.
-template <int R, class W>
-static void dot_keys(const float *q, int64_t dp, const W *const *k, int from, int to, float *s) {
-	const int C = R < 4 ? 4 : 2; // as many sums as there are registers
-	for (int j = from; j < to; j += C) {
-		const W *at[C];
-		for (int c = 0; c < C; c++) at[c] = k[j + c < to ? j + c : to - 1];
-		vf a[R][C] = {};
-		for (int64_t i = 0; i < dp; i += VL) {
-			vf x[C];
-			for (int c = 0; c < C; c++) x[c] = weights(at[c] + i);
-			for (int r = 0; r < R; r++) {
-				vf y = vload(q + r * dp + i);
-				for (int c = 0; c < C; c++) a[r][c] += y * x[c];
-			}
-		}
-		for (int r = 0; r < R; r++) {
-			const v4 t = sums(lanes4(a[r][0]), lanes4(a[r][1]), lanes4(a[r][C - 2]), lanes4(a[r][C - 1]));
-			float *y = s + r * SEG + j;
-			if (C == 4 && j + 4 <= to)
-				*(v4u *)y = (v4u)t;
-			else
-				for (int c = 0; c < C && j + c < to; c++) y[c] = t[c];
-		}
-	}
-}
-
 // add_values computes C vectors of y[r] = Σ p[r·SEG+j]·v[j] over [from, to), of R rows of y, dp apart.
 template <int R, int C, class W>
 static inline void add_values(const float *p, const W *const *v, int from, int to, int64_t at, float *y, int64_t dp) {
@@ -199,10 +158,10 @@ static void score_rows(const attend &a, const queries &t, int64_t base, const W 
 		const float *q = t.q + r * a.dp;
 		float *x = s + r * SEG;
 		switch (n) {
-		case 1: dot_keys<1>(q, a.dp, k, (int)c.from, (int)c.to, x); break;
-		case 2: dot_keys<2>(q, a.dp, k, (int)c.from, (int)c.to, x); break;
-		case 3: dot_keys<3>(q, a.dp, k, (int)c.from, (int)c.to, x); break;
-		case 4: dot_keys<4>(q, a.dp, k, (int)c.from, (int)c.to, x); break;
+		case 1: dot_rows<1>(q, a.dp, a.dp, k, (int)c.from, (int)c.to, x, SEG); break;
+		case 2: dot_rows<2>(q, a.dp, a.dp, k, (int)c.from, (int)c.to, x, SEG); break;
+		case 3: dot_rows<3>(q, a.dp, a.dp, k, (int)c.from, (int)c.to, x, SEG); break;
+		case 4: dot_rows<4>(q, a.dp, a.dp, k, (int)c.from, (int)c.to, x, SEG); break;
 		}
 		soften_rows(a, t, base, r, r + n, s, out);
 	}

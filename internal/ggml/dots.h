@@ -53,3 +53,45 @@ static inline void dots(const W *w, const float *x, int64_t k, float *y, int64_t
 		y[r * ldy] = t;
 	}
 }
+
+// lanes4 adds up lanes that are 4 apart.
+static inline v4 lanes4(vf x) {
+	v4 part[VL / 4], s;
+	memcpy(part, &x, sizeof x);
+	s = part[0];
+	for (int i = 1; i < VL / 4; i++) s += part[i];
+	return s;
+}
+// sums are those of the lanes of each.
+static inline v4 sums(v4 a, v4 b, v4 c, v4 d) {
+	v4 x = VSHUFFLE(a, b, 0, 4, 1, 5) + VSHUFFLE(a, b, 2, 6, 3, 7), y = VSHUFFLE(c, d, 0, 4, 1, 5) + VSHUFFLE(c, d, 2, 6, 3, 7);
+	return VSHUFFLE(x, y, 0, 1, 4, 5) + VSHUFFLE(x, y, 2, 3, 6, 7);
+}
+
+// dot_rows computes s[r·lds+j] = q[r]·k[j] for R rows of q, ldq apart, and the rows [from, to) of k, C at a time; d is a multiple of VL. A sum
+// is of lanes in one order, whatever R and whichever row.
+template <int R, class W>
+static void dot_rows(const float *q, int64_t ldq, int64_t d, const W *const *k, int from, int to, float *s, int64_t lds) {
+	const int C = R < 4 ? 4 : 2; // as many sums as there are registers
+	for (int j = from; j < to; j += C) {
+		const W *at[C];
+		for (int c = 0; c < C; c++) at[c] = k[j + c < to ? j + c : to - 1];
+		vf a[R][C] = {};
+		for (int64_t i = 0; i < d; i += VL) {
+			vf x[C];
+			for (int c = 0; c < C; c++) x[c] = weights(at[c] + i);
+			for (int r = 0; r < R; r++) {
+				vf y = vload(q + r * ldq + i);
+				for (int c = 0; c < C; c++) a[r][c] += y * x[c];
+			}
+		}
+		for (int r = 0; r < R; r++) {
+			const v4 t = sums(lanes4(a[r][0]), lanes4(a[r][1]), lanes4(a[r][C - 2]), lanes4(a[r][C - 1]));
+			float *y = s + r * lds + j;
+			if (C == 4 && j + 4 <= to)
+				*(v4u *)y = (v4u)t;
+			else
+				for (int c = 0; c < C && j + c < to; c++) y[c] = t[c];
+		}
+	}
+}

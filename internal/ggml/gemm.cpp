@@ -128,7 +128,9 @@ void pack_b(int type, const void *b, ptrdiff_t ld, bool trans, int j0, int m, in
 // gemm computes rows [i0,i1) and columns [j0,j1) of C.
 static void gemm(const lg_gemm *g, int i0, int i1, int j0, int j1) {
 	// Blocks by the caches of small cores: a panel of B (KC×NR) and one of A in L1, a block of A (MC×KC) in a quarter of L2, B (KC×NC) in L3.
-	const int KC = 320, MC = MR * 16, NC = NR * 64;
+	const int KC = 320, MC = LG_GEMM_ROWS, NC = NR * 64;
+	// Few rows are read where they are: packing them again for each part of the columns would not pay.
+	const bool direct = g->n <= MC && g->atype == LG_F32 && !g->ta;
 	// 4 more: pack_columns stores a surplus.
 	float *pa = scratch(0, (size_t)MC * KC + 4), *pb = scratch(1, (size_t)NC * KC);
 	// Equal steps: a short last one would not pay for its pass over C. Whole blocks: each is unpacked once.
@@ -142,22 +144,34 @@ static void gemm(const lg_gemm *g, int i0, int i1, int j0, int j1) {
 			pack_b(g->btype, g->b, g->ldb, g->tb, jc, m, kc, k, pb);
 			for (int ic = i0; ic < i1; ic += MC) {
 				int n = i1 - ic < MC ? i1 - ic : MC;
-				pack<MR>(g->atype, g->a, g->lda, g->ta, ic, n, kc, k, pa);
+				const float *a = pa;
+				ptrdiff_t rs = 1, cs = MR, tile = k; // between rows, columns and, in rows, tiles
+				if (direct)
+					a = (const float *)g->a + ic * g->lda + kc, rs = tile = g->lda, cs = 1;
+				else
+					pack<MR>(g->atype, g->a, g->lda, g->ta, ic, n, kc, k, pa);
 				for (int j = 0; j < m; j += NR) {
 					int cols = m - j < NR ? m - j : NR;
 					const float *b = pb + (ptrdiff_t)j * k;
 					for (int i = 0; i < n; i += MR)
-						tile_rows(n - i < MR ? n - i : MR, k, pa + (ptrdiff_t)i * k, 1, MR, b, g->c + (ptrdiff_t)(ic + i) * g->ldc + jc + j, g->ldc, cols, g->add || kc > 0);
+						tile_rows(n - i < MR ? n - i : MR, k, a + i * tile, rs, cs, b, g->c + (ptrdiff_t)(ic + i) * g->ldc + jc + j, g->ldc, cols, g->add || kc > 0);
 				}
 			}
 		}
 	}
 }
 
+// A part of few columns is to be whole blocks where they run along them.
+int lg_gemm_unit(const lg_gemm *g) {
+	const int block = g->tb ? type_block(g->btype) : 1;
+	return block > NR ? block : NR;
+}
+void lg_gemm_columns(const lg_gemm *g, int from, int to) { gemm(g, 0, g->n, from, to); }
+
 void lg_gemm_run(const lg_gemm *g, int ith, int nth) {
 	// Threads share the longer side of C in whole tiles, so that each packs its part of that operand once; the sum over k is never split, so results do not depend on the number of threads.
 	if (g->m >= g->n) {
-		const int block = g->tb ? type_block(g->btype) : 1, unit = block > NR ? block : NR; // blocks along m are not cut
+		const int unit = lg_gemm_unit(g);
 		int tiles = (g->m + unit - 1) / unit;
 		int j0 = (int)((int64_t)tiles * ith / nth) * unit, j1 = (int)((int64_t)tiles * (ith + 1) / nth) * unit;
 		if (j1 > g->m) j1 = g->m;

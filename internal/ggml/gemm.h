@@ -16,6 +16,7 @@
 #define MR 6
 #endif
 
+enum { LG_GEMM_ROWS = MR * 16 }; // of A that a thread packs at a time
 enum { LG_F32 = 0, LG_F16 = 1, LG_Q8_0 = 8, LG_BF16 = 30 }; // ggml_type; all others are quantized weights
 
 template <int R>

@@ -1,5 +1,5 @@
 // Package ggml is the project's only cgo: Go names for the C functions of GGML
-// that we call, and our own CPU kernels (kernels.cpp, norms.cpp, activations.cpp, gemm.cpp, attention.cpp).
+// that we call, and our own CPU kernels (kernels.cpp, gemm.cpp, attention_paged.cpp and so on).
 //
 // Nothing here checks operands: GGML asserts end the process, so package tensor
 // checks every shape and type before it calls in. Shapes are GGML's, fastest

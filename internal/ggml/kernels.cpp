@@ -24,6 +24,13 @@ static void matmul(T *dst, int ith, int nth, void *params) {
 	g.ta = p->i[0];
 	g.tb = p->i[1];
 	g.ldc = dst->ne[0];
+	if (rows(dst) <= LG_GEMM_ROWS && rows(dst) == g.n && g.n <= g.m) {
+		g.a = a->data;
+		g.b = b->data;
+		g.c = out(dst);
+		for (range r; next_part((lg_params *)params, g.m, lg_gemm_unit(&g), nth, &r);) lg_gemm_columns(&g, (int)r.from, (int)r.to);
+		return;
+	}
 	int64_t g2 = dst->ne[2] / b->ne[2], g3 = dst->ne[3] / b->ne[3];
 	for (int64_t i3 = 0; i3 < dst->ne[3]; i3++)
 		for (int64_t i2 = 0; i2 < dst->ne[2]; i2++) {
@@ -281,13 +288,40 @@ static void matvec_rows(T *dst, range r) {
 	}
 }
 
+// matvec_tiles is matvec_rows by tiles of rows of x and of weights, for whole vectors.
+template <class W>
+static void matvec_tiles(T *dst, range r) {
+	const int64_t k = dst->src[0]->ne[0], m = dst->ne[0], n = dst->ne[1];
+	const int B = 64; // rows of weights that stay near while those of x pass by
+	for (int64_t j = r.from; j < r.to; j += B) {
+		const W *w[B];
+		const int cols = (int)std::min<int64_t>(B, r.to - j);
+		for (int c = 0; c < cols; c++) w[c] = (const W *)dst->src[1]->data + (j + c) * k;
+		for (int64_t i = 0, t; i < n; i += t) {
+			const float *x = f32(dst->src[0]) + i * k;
+			float *y = out(dst) + i * m + j;
+			switch (t = n - i == 4 ? 4 : std::min<int64_t>(n - i, 3)) {
+			case 1: dot_rows<1>(x, k, k, w, 0, cols, y, m); break;
+			case 2: dot_rows<2>(x, k, k, w, 0, cols, y, m); break;
+			case 3: dot_rows<3>(x, k, k, w, 0, cols, y, m); break;
+			case 4: dot_rows<4>(x, k, k, w, 0, cols, y, m); break;
+			}
+		}
+	}
+}
+
 void matvec_quantized(T *dst, int ith, int nth, void *params);
 
 // dst (n, m) = x·Wᵀ for few rows: x (n, k) F32, W (m, k) of any type, read once; floats are converted exactly.
+// Of floats and a k that is a multiple of 16, a row's result does not depend, to the bit, on how many there are.
 static void matvec(T *dst, int ith, int nth, void *params) {
 	if (type_block(dst->src[1]->type) > 1) return matvec_quantized(dst, ith, nth, params);
+	const bool tiles = dst->src[0]->ne[0] % 16 == 0;
 	for (range r; next_part((lg_params *)params, dst->ne[0], 16, nth, &r);)
-		switch ((int)dst->src[1]->type) {
+		switch ((int)dst->src[1]->type | (tiles ? 1 << 16 : 0)) {
+		case LG_F16 | 1 << 16: matvec_tiles<f16>(dst, r); break;
+		case LG_BF16 | 1 << 16: matvec_tiles<bf16>(dst, r); break;
+		case LG_F32 | 1 << 16: matvec_tiles<float>(dst, r); break;
 		case LG_F16: matvec_rows<f16>(dst, r); break;
 		case LG_BF16: matvec_rows<bf16>(dst, r); break;
 		default: matvec_rows<float>(dst, r);

@@ -22,15 +22,18 @@ typedef struct {
 	bool add; // to what c holds
 } lg_gemm;
 void lg_gemm_run(const lg_gemm *g, int ith, int nth);
+// lg_gemm_columns computes the columns [from, to) of C, from whole units on, as lg_gemm_run does.
+void lg_gemm_columns(const lg_gemm *g, int from, int to);
+int lg_gemm_unit(const lg_gemm *g);
 
 // lg_few_rows is the number of rows of activations up to which LG_MATVEC, which packs nothing, is the fastest product with a weight of the type.
 int lg_few_rows(int type);
 // lg_rounds tells the quantized types that LG_MATMUL_ROUNDED multiplies by, in this build.
 bool lg_rounds(int type);
 
-enum { LG_SPLIT = 64 };
+enum { LG_SPLIT = 64 }; // tasks whose positions threads share
 
-// Parameters of the operations below; the meaning of each field is said at the operation (kernels.cpp, norms.cpp, activations.cpp, attention.cpp).
+// Parameters of the operations below; the meaning of each field is said at the operation (the .cpp files). A run of the operation leaves next, out and done as it found them.
 typedef struct {
 	float f[4];
 	int64_t i[6];

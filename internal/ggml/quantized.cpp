@@ -62,15 +62,14 @@ void round_rows(T *dst, int ith, int nth, void *) {
 }
 
 // dst (n, m) = x·Wᵀ; src: rounded rows x, W (m, k) of a type that lg_rounds. Threads share the longer side in whole tiles; no sum is split.
-void matmul_rounded(T *dst, int ith, int nth, void *) {
+void matmul_rounded(T *dst, int ith, int nth, void *params) {
 	const T *x = dst->src[0], *w = dst->src[1];
 	const int64_t k = w->ne[0], m = dst->ne[0], n = dst->ne[1];
-	range cols = {0, m}, part = {0, n};
-	if (m >= n)
-		cols = share(m, ith, nth, 16);
-	else
-		part = share(n, ith, nth, 6);
-	if (cols.from >= cols.to || part.from >= part.to) return;
-	block_kernels_of(w->type)->many((const uint8_t *)w->data, f32(x) + part.from * rounded_row(k), (int)(part.to - part.from),
-		(int)cols.from, (int)(cols.to - cols.from), (int)k, out(dst) + part.from * m, m);
+	const block_kernels *b = block_kernels_of(w->type);
+	if (m >= n) {
+		for (range r; next_part((lg_params *)params, m, 16, nth, &r);) b->many((const uint8_t *)w->data, f32(x), (int)n, (int)r.from, (int)(r.to - r.from), (int)k, out(dst), m);
+		return;
+	}
+	const range r = share(n, ith, nth, 6);
+	if (r.from < r.to) b->many((const uint8_t *)w->data, f32(x) + r.from * rounded_row(k), (int)(r.to - r.from), 0, (int)m, (int)k, out(dst) + r.from * m, m);
 }

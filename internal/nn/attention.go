@@ -16,11 +16,6 @@ type Batch struct {
 	KV        KV             // nil when training
 	Routes    []Route        // without a cache: what the layers of experts chose, in their order
 
-	// Length is how long the sequence gets of which a cached batch is a piece, where
-	// that is more than the end of the piece (a prompt that is read in pieces);
-	// 0 otherwise. Only [LongRoPE] asks for it.
-	Length int
-
 	g     *tensor.Graph
 	spans map[int]*tensor.Tensor // by window, shared by the layers
 	paged *paged                 // nil unless keys and values lie in pages
@@ -48,15 +43,8 @@ func NewBatch(g *tensor.Graph, B, T int) *Batch {
 	return &Batch{Tokens: g.Ints(B * T), Positions: g.Ints(B * T), B: B, T: T, g: g, spans: map[int]*tensor.Tensor{}}
 }
 
-// NewCachedBatch returns a batch for n tokens of one sequence, whose history is in kv.
-func NewCachedBatch(g *tensor.Graph, n int, kv KV) *Batch {
-	b := NewBatch(g, 1, n)
-	b.Rows, b.KV = g.Ints(n), kv
-	return b
-}
-
-// Set gives the values for the next run, after the model's Forward: the tokens (N)
-// and, with a cache, the position of the first.
+// Set gives the values for the next run of a batch without a cache, after the model's Forward: the tokens (N)
+// and the position of the first of each sequence.
 func (b *Batch) Set(tokens []int32, start int) {
 	n := b.B * b.T
 	b.Tokens.SetInts(tokens)
@@ -65,10 +53,7 @@ func (b *Batch) Set(tokens []int32, start int) {
 		pos[i] = int32(start + i%b.T)
 	}
 	b.Positions.SetInts(pos)
-	b.setRopes(max(start+b.T, b.Length))
-	if b.Rows != nil {
-		b.Rows.SetInts(pos)
-	}
+	b.setRopes(start + b.T)
 	for window, spans := range b.spans {
 		for i, p := range pos {
 			base := int32(i / b.T * b.T) // of the token's sequence among the keys

@@ -139,7 +139,7 @@ func BenchmarkMatMulRows(b *testing.B) {
 	for _, s := range []struct{ out, in int }{{1536, 576}, {49152, 576}} {
 		for _, d := range []DType{F32, BF16, F16} {
 			w := randomWeight(b, dev, d, s.out, s.in)
-			for _, n := range []int{1, 2, 3, 4, 8, 16} {
+			for _, n := range []int{1, 2, 3, 4, 8, 16, 24, 32, 64} {
 				for _, k := range kernels {
 					b.Run(fmt.Sprintf("%dx%d/%v/n=%d/%s", s.out, s.in, d, n, k.name), func(b *testing.B) {
 						c := ggml.NewContext(8, 8)

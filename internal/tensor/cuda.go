@@ -127,6 +127,12 @@ var cudaLowerings = [numOps]func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Te
 	OpAttentionBack: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
 		return p.withScratch(ggml.AttentionBack, t, p.attention(t), s)
 	},
+	OpPagedAttention: func(p *Program, t *Tensor, s []ggml.Tensor) ggml.Tensor {
+		if t.shape[0] > 1<<16-1 {
+			fail(t.Op, "%d queries: fewer than 65536 wanted on a GPU", t.shape[0])
+		}
+		return p.withScratch(ggml.PagedAttention, t, p.attention(t), s)
+	},
 }
 
 func (p *Program) attention(t *Tensor) ggml.Params {

@@ -3,7 +3,9 @@ package tensor
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/litgpt-go/litgpt/internal/cudatest"
@@ -72,6 +74,8 @@ func BenchmarkCUDA(b *testing.B) {
 			k, v := weight(b, F16, 8192, 8, 128), weight(b, F16, 8192, 8, 128)
 			return g.Floats(1, 32, 128).Attention(k, v, spans, Attn{Scale: 1 / math.Sqrt(128), Sequences: 1})
 		}},
+		{"attention/paged decode 64x1024", 0, 2 * 2 * 64 * 1024 * 8 * 128, func(b *testing.B, g *Graph) *Tensor { return pagedBatch(b, g, weight, 64, 1, 1024) }},
+		{"attention/paged chunk 512 of 4096", 2 * 2 * 32 * 128 * 512 * (4096 - 256), 0, func(b *testing.B, g *Graph) *Tensor { return pagedBatch(b, g, weight, 1, 512, 4096) }},
 		{"loss", 0, 4 * 512 * vocab, func(b *testing.B, g *Graph) *Tensor { return g.Floats(512, vocab).CrossEntropy(ids(g, 512)) }},
 	}, quantized...) {
 		b.Run(x.name, func(b *testing.B) {
@@ -153,4 +157,12 @@ func TestComputeType(t *testing.T) {
 			}
 		})
 	}
+}
+
+// pagedBatch is attention of the last n of as many positions of each sequence, in pages of 32 that lie in no order.
+func pagedBatch(b *testing.B, g *Graph, weight func(*testing.B, DType, ...int) *Tensor, sequences, n, positions int) *Tensor {
+	const page = 32
+	p := deal(rand.New(rand.NewPCG(1, 2)), page, 0, 0, slices.Repeat([]history{{positions - n, n}}, sequences)...)
+	k, v := weight(b, F16, p.count*page, 8, 128), weight(b, F16, p.count*page, 8, 128)
+	return p.attend(&bench{TB: b, g: g}, g.Floats(sequences*n, 32, 128), k, v, Attn{Scale: 1 / math.Sqrt(128)})
 }

@@ -15,9 +15,13 @@ func ne(shape []int) [4]int64 {
 	return n
 }
 
-// smallProduct is the number of rows up to which dot products, which read a weight
-// once and pack nothing, beat the packed kernel (BenchmarkMatMulRows).
-const smallProduct = 6
+// smallProduct is the number of rows up to which dot products, which pack nothing,
+// beat the packed kernel (BenchmarkMatMulRows); tiledProduct is that for rows of whole
+// vectors, of which several are multiplied by each row of the weight that is read.
+const (
+	smallProduct = 6
+	tiledProduct = 16
+)
 
 // lowering makes the GGML node of t from those of its operands.
 type lowering func(c *ggml.Context, t *Tensor, src []ggml.Tensor) ggml.Tensor
@@ -42,7 +46,12 @@ var lowerings = [...]lowering{
 		return c.Scale(s[0], float32(t.Attr.(float64)))
 	},
 	OpMatMulT: func(c *ggml.Context, t *Tensor, s []ggml.Tensor) ggml.Tensor {
-		if len(t.shape) == 2 && t.shape[0] <= smallProduct && !t.g.Invariant && !t.Src[1].dtype.Quantized() {
+		w := t.Src[1]
+		few := t.shape[0] <= smallProduct && !t.g.Invariant
+		if w.Dim(-1)%16 == 0 { // then a row's result does not depend on their number
+			few = t.shape[0] <= tiledProduct || t.g.Invariant
+		}
+		if few && len(t.shape) == 2 && !w.dtype.Quantized() {
 			return c.Custom(ggml.MatVec, ne(t.shape), ggml.Params{}, s...)
 		}
 		return c.Custom(ggml.MatMul, ne(t.shape), ggml.Params{}, s...)

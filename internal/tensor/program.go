@@ -53,6 +53,9 @@ func (g *Graph) compile(dev *Device, arena *Arena, outputs []*Tensor) (p *Progra
 	if dev.dequantized == F32 {
 		g.Exact = true
 	}
+	if g.Invariant && dev.Async() {
+		return nil, fmt.Errorf("results that do not depend on what is computed beside them are not to be had on %s, whose products take turns by their size; use the CPU", dev.Name)
+	}
 	needed := g.needed(outputs)
 	// An operation makes up to four GGML nodes (its scratch memory, two operands in
 	// another type, itself); weights and inputs are leaves.

@@ -20,7 +20,24 @@ struct lg_attn {
 	bool bounded;            // queries of a sequence see rows of that sequence only
 	float scale, scale2;     // scale2 = scale·log2(e): probabilities are powers of two
 	float cap;               // 0, or scale/c: scores s become tanh(cap·s), and scale2 is c·log2(e)
+	const int32_t *sequences, *pages; // paged only: (N) the row of pages that each query has; (…, width) the pages of its positions
+	int width, page;                  // rows of k and v to a page, a power of two; spans are of positions, of which there are S then
 };
+
+// lg_row is the row of k and v that has a position, where its sequence's pages are given.
+static __device__ __forceinline__ int64_t lg_row(const lg_attn &a, const int32_t *pages, int position) {
+	return (int64_t)pages[position / (unsigned)a.page] * a.page + position % (unsigned)a.page;
+}
+
+// lg_long_run tells whether query n of len stands in a run of more than LG_FEW of one sequence: those are computed by tiles, the others one by one.
+enum { LG_FEW = 16 };
+static __device__ __forceinline__ bool lg_long_run(const lg_attn &a, int n) {
+	const int32_t own = a.sequences[n];
+	int from = n, to = n + 1;
+	while (from > 0 && to - from <= LG_FEW && a.sequences[from - 1] == own) from--;
+	while (to < a.len && to - from <= LG_FEW && a.sequences[to] == own) to++;
+	return to - from > LG_FEW;
+}
 
 // In F16 small gradients would vanish: dy is multiplied by the power of two that brings its largest number to [1, 2),
 // the results by its inverse.
@@ -167,16 +184,27 @@ template <class T> static __device__ __forceinline__ void lg_store8(T *to, const
 	*(uint4 *)to = make_uint4(lg_pack<T>(x[0], x[1]), lg_pack<T>(x[2], x[3]), lg_pack<T>(x[4], x[5]), lg_pack<T>(x[6], x[7]));
 }
 
-// lg_load_tile fills tile (ROWS, LD) with n rows of D elements, the first at element e of p and each ld after the one before,
-// times factor; what is beyond n or D becomes 0. By all THREADS threads of a block.
-template <int ROWS, int DT, int LD, int THREADS, class T>
-static __device__ __forceinline__ void lg_load_tile(T *tile, int type, const void *p, int64_t e, int64_t ld, int n, int D, bool vec, float factor = 1.0f) {
+// Where rows of a tile begin: the first at element e and each ld after the one before; or by the pages of a sequence, from position j on.
+struct lg_rows_at {
+	int64_t e, ld;
+	__device__ __forceinline__ int64_t operator()(int row) const { return e + row * ld; }
+};
+struct lg_paged_at {
+	const lg_attn &a;
+	const int32_t *pages;
+	int j, kv;
+	__device__ __forceinline__ int64_t operator()(int row) const { return (lg_row(a, pages, j + row) * a.Hkv + kv) * a.D; }
+};
+
+// lg_load_tile_at fills tile (ROWS, LD) with n rows of D elements of p, times factor; what is beyond n or D becomes 0. By all THREADS threads of a block.
+template <int ROWS, int DT, int LD, int THREADS, class T, class At>
+static __device__ __forceinline__ void lg_load_tile_at(T *tile, int type, const void *p, At first, int n, int D, bool vec, float factor) {
 #pragma unroll 4
 	for (int i = threadIdx.x; i < ROWS * (DT / 8); i += THREADS) {
 		int row = i / (DT / 8), col = i % (DT / 8) * 8;
 		float x[8] = {};
 		if (row < n && col < D) {
-			int64_t at = e + row * ld + col;
+			int64_t at = first(row) + col;
 			if (vec) lg_load8(type, p, at, x);
 			else {
 #pragma unroll
@@ -188,6 +216,10 @@ static __device__ __forceinline__ void lg_load_tile(T *tile, int type, const voi
 		}
 		lg_store8(tile + row * LD + col, x);
 	}
+}
+template <int ROWS, int DT, int LD, int THREADS, class T>
+static __device__ __forceinline__ void lg_load_tile(T *tile, int type, const void *p, int64_t e, int64_t ld, int n, int D, bool vec, float factor = 1.0f) {
+	lg_load_tile_at<ROWS, DT, LD, THREADS>(tile, type, p, lg_rows_at{e, ld}, n, D, vec, factor);
 }
 
 // Fragments of 16-bit tiles. lg_tile_a: A (16, 16) whose corner is at p; lg_tile_b: B of two blocks of 8 columns, where
@@ -216,9 +248,28 @@ static inline int lg_device(cudaDeviceAttr attribute) {
 	return value;
 }
 
+// lg_attn_of takes the arguments that all forward passes have.
+static inline lg_attn lg_attn_of(const ggml_tensor *dst, const lg_params *p) {
+	const ggml_tensor *q = dst->src[0], *k = dst->src[1], *v = dst->src[2];
+	lg_attn a = {};
+	a.q = (const float *)q->data;
+	a.k = k->data;
+	a.v = v->data;
+	a.spans = (const int32_t *)dst->src[3]->data;
+	a.y = (float *)dst->data;
+	a.D = (int)q->ne[0];
+	a.H = (int)q->ne[1];
+	a.Hkv = (int)k->ne[1];
+	a.type = (int)k->type;
+	lg_scales(a, p);
+	a.vec = a.D % 8 == 0 && ((uintptr_t)a.q | (uintptr_t)a.y) % 16 == 0 && (a.type == LG_Q8_0 || ((uintptr_t)a.k | (uintptr_t)a.v) % 16 == 0);
+	return a;
+}
+
 // Up to LG_FEW queries of a sequence are computed in float32 with the keys split over blocks; scratch may be null (one block for all keys).
-enum { LG_FEW = 16 };
 void lg_attention_few_queries(cudaStream_t s, lg_attn a, int sequences, const ggml_tensor *scratch);
+// lg_attention_paged_few does so for each query alone where runs are short.
+void lg_attention_paged_few(cudaStream_t s, lg_attn a, const ggml_tensor *scratch);
 
 // lg_attention_tiles launches the forward pass over tiles of queries, on tensor cores when compute says so and the operands allow it.
 void lg_attention_tiles(cudaStream_t s, const lg_attn &a, int sequences, int compute);
@@ -229,4 +280,5 @@ void lg_cuda_attention(cudaStream_t s, const ggml_tensor *dst, const lg_params *
 void lg_cuda_attention_back(cudaStream_t s, const ggml_tensor *dst, const lg_params *p);
 int64_t lg_attention_scratch(int64_t n, int64_t sequences, int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t rows);
 int64_t lg_attention_back_scratch(int64_t n, int64_t heads);
+void lg_cuda_paged_attention(cudaStream_t s, const ggml_tensor *dst, const lg_params *p);
 }

@@ -10,15 +10,17 @@ static const int kMaxSplits = 64;
 
 // A block has R rows (a row is a query and one of the heads that share a key/value head) and a part of the keys. `lanes` lanes
 // hold a key's row, 8 elements each; each such group goes through its own keys with its own online softmax, and the groups are joined at the end.
-template <class T, int R, bool VEC> __global__ void __launch_bounds__(128, R == 8 ? 2 : R == 4 ? 3 : 4) lg_attention_few(lg_attn a, int lanes) {
+template <class T, int R, bool VEC, bool PAGED> __global__ void __launch_bounds__(128, R == 8 ? 2 : R == 4 ? 3 : 4) lg_attention_few(lg_attn a, int lanes) {
 	constexpr int U = sizeof(typename lg_kv<T>::raw) <= 16 && R <= 4 ? 4 : 2; // keys of a group in flight
 	typedef typename lg_kv<T>::raw raw;
 	SHARED_DYNAMIC(float, joined); // (4 warps, R, 2+D)
-	const int D = a.D, G = a.H / a.Hkv, rows = a.len * G, tiles = (rows + R - 1) / R;
+	const int D = a.D, G = a.H / a.Hkv, rows = PAGED ? G : a.len * G, tiles = (rows + R - 1) / R;
 	const int split = blockIdx.x, kv = blockIdx.y / tiles, tile = blockIdx.y % tiles, b = blockIdx.z;
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, col = lane % lanes * 8;
 	const int slots = 128 / lanes, slot = threadIdx.x / lanes;
 	const bool mine = col < D;
+	if (PAGED && lg_long_run(a, b)) return;
+	const int32_t *pages = PAGED ? a.pages + (int64_t)a.sequences[b] * a.width : nullptr;
 
 	const float scale = a.cap != 0 ? a.cap : a.scale2;
 	int from[R], to[R], lo = 0x7fffffff, hi = 0;
@@ -30,7 +32,7 @@ template <class T, int R, bool VEC> __global__ void __launch_bounds__(128, R == 
 #pragma unroll
 		for (int d = 0; d < 8; d++) q[r][d] = 0;
 		if (row >= rows) continue;
-		int64_t n = (int64_t)b * a.len + i;
+		int64_t n = PAGED ? b : (int64_t)b * a.len + i;
 		from[r] = lg_from(a, a.spans + 2 * n, 0);
 		to[r] = lg_to(a, a.spans + 2 * n, 0);
 		if (from[r] < to[r]) lo = min(lo, from[r]), hi = max(hi, to[r]);
@@ -56,10 +58,10 @@ template <class T, int R, bool VEC> __global__ void __launch_bounds__(128, R == 
 #pragma unroll
 		for (int u = 0; u < U; u++) {
 			int key = j + u * slots + slot;
-			int64_t e = ((int64_t)key * a.Hkv + kv) * D + col;
 			kr[u] = lg_kv<T>::zero();
 			vr[u] = lg_kv<T>::zero();
 			if (VEC && key < c1 && mine) {
+				int64_t e = ((PAGED ? lg_row(a, pages, key) : (int64_t)key) * a.Hkv + kv) * D + col;
 				kr[u] = lg_kv<T>::load(a.k, e);
 				vr[u] = lg_kv<T>::load(a.v, e);
 			}
@@ -70,7 +72,7 @@ template <class T, int R, bool VEC> __global__ void __launch_bounds__(128, R == 
 			float x[8];
 			lg_kv<T>::widen(kr[u], x);
 			if (!VEC) {
-				int64_t e = ((int64_t)key * a.Hkv + kv) * D + col;
+				int64_t e = ((PAGED ? lg_row(a, pages, min(key, c1 - 1)) : (int64_t)key) * a.Hkv + kv) * D + col;
 #pragma unroll
 				for (int d = 0; d < 8; d++) x[d] = key < c1 && col + d < D ? lg_kv<T>::at(a.k, e + d) : 0;
 			}
@@ -117,7 +119,7 @@ template <class T, int R, bool VEC> __global__ void __launch_bounds__(128, R == 
 			float x[8];
 			lg_kv<T>::widen(vr[u], x);
 			if (!VEC) {
-				int64_t e = ((int64_t)key * a.Hkv + kv) * D + col;
+				int64_t e = ((PAGED ? lg_row(a, pages, min(key, c1 - 1)) : (int64_t)key) * a.Hkv + kv) * D + col;
 #pragma unroll
 				for (int d = 0; d < 8; d++) x[d] = key < c1 && col + d < D ? lg_kv<T>::at(a.v, e + d) : 0;
 			}
@@ -158,7 +160,7 @@ template <class T, int R, bool VEC> __global__ void __launch_bounds__(128, R == 
 			sum += f * x[1];
 			y += f * x[2 + d];
 		}
-		int64_t at = ((int64_t)b * a.len + row / G) * a.H + kv * G + row % G;
+		int64_t at = (PAGED ? (int64_t)b : (int64_t)b * a.len + row / G) * a.H + kv * G + row % G;
 		if (a.splits == 1) {
 			a.y[at * D + d] = sum > 0 ? y / sum : 0;
 			continue;
@@ -170,7 +172,8 @@ template <class T, int R, bool VEC> __global__ void __launch_bounds__(128, R == 
 }
 
 // A block joins the parts of one row, in their order.
-__global__ void lg_attention_join(lg_attn a) {
+template <bool PAGED> __global__ void lg_attention_join(lg_attn a) {
+	if (PAGED && lg_long_run(a, blockIdx.x / a.H)) return;
 	const float *p = a.part + (int64_t)blockIdx.x * a.splits * (a.D + 2);
 	float top = -INFINITY;
 	for (int s = 0; s < a.splits; s++) top = fmaxf(top, p[s * (a.D + 2)]);
@@ -204,24 +207,28 @@ int64_t lg_attention_scratch(int64_t n, int64_t sequences, int64_t heads, int64_
 	return splits == 1 ? 0 : n * heads * splits * (head_dim + 2);
 }
 
-template <class T> static void few_of(cudaStream_t s, const lg_attn &a, int sequences) {
-	int rows = a.len * (a.H / a.Hkv), r = a.vec ? few_rows(rows) : 2, lanes = 1;
+// few_of launches for all sequences; with PAGED each query is one.
+template <bool PAGED, class T> static void few_of(cudaStream_t s, const lg_attn &a, int sequences) {
+	int len = PAGED ? 1 : a.len, rows = len * (a.H / a.Hkv), r = a.vec ? few_rows(rows) : 2, lanes = 1;
 	while (lanes * 8 < a.D) lanes *= 2;
 	dim3 grid(a.splits, a.Hkv * ((rows + r - 1) / r), sequences);
 	size_t bytes = 4 * r * (a.D + 2) * sizeof(float);
-	if (!a.vec) LAUNCH((lg_attention_few<T, 2, false>), grid, 128, bytes, s, a, lanes);
-	else if (r == 1) LAUNCH((lg_attention_few<T, 1, true>), grid, 128, bytes, s, a, lanes);
-	else if (r == 2) LAUNCH((lg_attention_few<T, 2, true>), grid, 128, bytes, s, a, lanes);
-	else if (r == 4) LAUNCH((lg_attention_few<T, 4, true>), grid, 128, bytes, s, a, lanes);
-	else LAUNCH((lg_attention_few<T, 8, true>), grid, 128, bytes, s, a, lanes);
-	if (a.splits > 1) LAUNCH(lg_attention_join, sequences * a.len * a.H, a.D <= 64 ? 64 : 128, 0, s, a);
+	if (!a.vec) LAUNCH((lg_attention_few<T, 2, false, PAGED>), grid, 128, bytes, s, a, lanes);
+	else if (r == 1) LAUNCH((lg_attention_few<T, 1, true, PAGED>), grid, 128, bytes, s, a, lanes);
+	else if (r == 2) LAUNCH((lg_attention_few<T, 2, true, PAGED>), grid, 128, bytes, s, a, lanes);
+	else if (r == 4) LAUNCH((lg_attention_few<T, 4, true, PAGED>), grid, 128, bytes, s, a, lanes);
+	else LAUNCH((lg_attention_few<T, 8, true, PAGED>), grid, 128, bytes, s, a, lanes);
+	if (a.splits > 1) LAUNCH((lg_attention_join<PAGED>), sequences * len * a.H, a.D <= 64 ? 64 : 128, 0, s, a);
 }
 
-void lg_attention_few_queries(cudaStream_t s, lg_attn a, int sequences, const ggml_tensor *scratch) {
-	a.splits = scratch ? (int)few_splits((int64_t)a.len * sequences, sequences, a.H, a.Hkv, a.S) : 1;
+template <bool PAGED> static void few_queries(cudaStream_t s, lg_attn a, int sequences, int queries, const ggml_tensor *scratch) {
+	a.splits = scratch ? (int)few_splits(queries, sequences, a.H, a.Hkv, a.S) : 1;
 	a.part = scratch ? (float *)scratch->data : nullptr;
-	if (a.type == LG_F32) few_of<float>(s, a, sequences);
-	else if (a.type == LG_F16) few_of<__half>(s, a, sequences);
-	else if (a.type == LG_BF16) few_of<__nv_bfloat16>(s, a, sequences);
-	else few_of<lg_q8_0>(s, a, sequences);
+	if (a.type == LG_F32) few_of<PAGED, float>(s, a, sequences);
+	else if (a.type == LG_F16) few_of<PAGED, __half>(s, a, sequences);
+	else if (a.type == LG_BF16) few_of<PAGED, __nv_bfloat16>(s, a, sequences);
+	else few_of<PAGED, lg_q8_0>(s, a, sequences);
 }
+
+void lg_attention_few_queries(cudaStream_t s, lg_attn a, int sequences, const ggml_tensor *scratch) { few_queries<false>(s, a, sequences, a.len * sequences, scratch); }
+void lg_attention_paged_few(cudaStream_t s, lg_attn a, const ggml_tensor *scratch) { few_queries<true>(s, a, a.len, a.len, scratch); }

@@ -58,6 +58,7 @@ LG_LAUNCHER(lg_cuda_rows_back);
 LG_LAUNCHER(lg_cuda_zero);
 LG_LAUNCHER(lg_cuda_attention);
 LG_LAUNCHER(lg_cuda_attention_back);
+LG_LAUNCHER(lg_cuda_paged_attention);
 LG_LAUNCHER(lg_cuda_cross_entropy);
 LG_LAUNCHER(lg_cuda_cross_entropy_back);
 LG_LAUNCHER(lg_cuda_sum_to);
@@ -90,6 +91,7 @@ LG_SCRATCH_SIZE(lg_cuda_rms_norm_back_w_scratch);
 LG_SCRATCH_SIZE(lg_cuda_layer_norm_back_w_scratch);
 LG_SCRATCH_SIZE(lg_cuda_attention_scratch);
 LG_SCRATCH_SIZE(lg_cuda_attention_back_scratch);
+LG_SCRATCH_SIZE(lg_cuda_paged_attention_scratch);
 LG_SCRATCH_SIZE(lg_cuda_sum_scratch); // of square_sum and add_dot
 
 // Of the launchers above, for quantized weights (quants.cu, quants_few.cu).

@@ -61,6 +61,10 @@ LG_SCRATCH_SIZE(lg_cuda_attention_back_scratch) {
 	(void)p;
 	return lg_attention_back_scratch(src[0]->ne[2], src[0]->ne[1]);
 }
+LG_SCRATCH_SIZE(lg_cuda_paged_attention_scratch) { // each query may be a sequence's only one
+	const ggml_tensor *q = src[0], *k = src[1];
+	return lg_attention_scratch(q->ne[2], q->ne[2], q->ne[1], k->ne[1], q->ne[0], src[5]->ne[0] * p->i[2]);
+}
 
 // The launchers by kernel; the product stands apart, since it needs the library's handle.
 static const struct {
@@ -88,6 +92,7 @@ static const struct {
 	{LG_ZERO, lg_cuda_zero, nullptr},
 	{LG_ATTENTION, lg_cuda_attention, lg_cuda_attention_scratch},
 	{LG_ATTENTION_BACK, lg_cuda_attention_back, lg_cuda_attention_back_scratch},
+	{LG_PAGED_ATTENTION, lg_cuda_paged_attention, lg_cuda_paged_attention_scratch},
 	{LG_CROSS_ENTROPY, lg_cuda_cross_entropy, nullptr},
 	{LG_CROSS_ENTROPY_BACK, lg_cuda_cross_entropy_back, nullptr},
 	{LG_SUM_TO, lg_cuda_sum_to, nullptr},

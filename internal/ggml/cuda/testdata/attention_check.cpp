@@ -9,6 +9,7 @@
 
 void attention(ggml_tensor *dst, int ith, int nth, void *params);
 void attention_back(ggml_tensor *dst, int ith, int nth, void *params);
+void paged_attention(ggml_tensor *dst, int ith, int nth, void *params);
 
 // What our CPU kernels ask GGML for, which is not here: the one quantized type that caches have.
 static void q8_0_floats(const void *x, float *y, int64_t k) {
@@ -74,6 +75,7 @@ struct errors {
 };
 static errors forward_errors[] = {{"forward F32", 1e-5, 0, 0}, {"forward F16", 4e-3, 0, 0}, {"forward BF16", 2e-2, 0, 0}};
 static errors backward_errors[] = {{"backward F32", 1e-5, 0, 0}, {"backward F16", 4e-3, 0, 0}, {"backward BF16", 2e-2, 0, 0}};
+static errors paged_errors[] = {{"paged F32", 1e-5, 0, 0}, {"paged F16", 4e-3, 0, 0}, {"paged BF16", 2e-2, 0, 0}};
 static errors cpu_errors = {"against the CPU", 2e-5, 0, 0};
 static int kind(int compute) { return compute == LG_F32 ? 0 : compute == LG_F16 ? 1 : 2; }
 
@@ -202,6 +204,83 @@ static void forward(const sizes &c, int type, int compute, bool holes, bool scra
 	compare(cpu_errors, what, "y against the CPU", got.data(), cpu.data(), scale.data(), (int64_t)N * c.H, D);
 }
 
+// A run of n queries of one sequence, at positions from past on.
+struct run {
+	int past, n;
+};
+
+// paged checks attention to pages that lie in the opposite order; pages and rows that nothing sees hold NaN. The last run is of padding, which sees nothing.
+static void paged(const sizes &c, int type, int compute, int page, const std::vector<run> &runs, bool scratch) {
+	const int D = c.D, G = c.H / c.Hkv, wide = c.Hkv * D, R = (int)runs.size();
+	int N = 0, width = 0, tiles = 0;
+	for (auto &r : runs) N += r.n, width = std::max(width, (r.past + r.n + page - 1) / page), tiles |= r.n > LG_FEW;
+	const int S = (R * width + 1) * page;
+	array q(N * c.H * D * 4), k(bytes_of(type, (int64_t)S * wide)), v(bytes_of(type, (int64_t)S * wide)), spans(N * 8), y(N * c.H * D * 4), sequences(N * 4), pages(R * width * 4);
+	int32_t *span = (int32_t *)spans.data, *sequence = (int32_t *)sequences.data, *table = (int32_t *)pages.data;
+	std::vector<bool> seen(S);
+	for (int i = 0; i < R * width; i++) table[i] = R * width - i;
+	auto row = [&](int n, int p) { return table[sequence[n] * width + p / page] * page + p % page; };
+	for (int r = 0, n = 0; r < R; r++)
+		for (int i = 0; i < runs[r].n; i++, n++) {
+			int to = runs[r].past + i + 1, from = c.window && to > c.window ? to - c.window : 0;
+			if (r == R - 1) from = to = 0;
+			span[2 * n] = from, span[2 * n + 1] = to, sequence[n] = R - 1 - r;
+			for (int p = from; p < to; p++) seen[row(n, p)] = true;
+		}
+	std::vector<double> kx((size_t)S * wide), vx((size_t)S * wide), want((size_t)N * c.H * D), scale(want.size());
+	make_kv(k, kx, type, S, wide, seen);
+	make_kv(v, vx, type, S, wide, seen);
+	for (int i = 0; i < N * c.H * D; i++) q.f()[i] = 3 * uniform();
+	const float f = 1 / sqrtf((float)D);
+	for (int n = 0; n < N; n++)
+		for (int h = 0; h < c.H; h++) {
+			std::vector<double> p;
+			double top = -INFINITY, sum = 0;
+			for (int s = span[2 * n]; s < span[2 * n + 1]; s++) {
+				double dot = 0;
+				for (int d = 0; d < D; d++) dot += q.f()[(n * c.H + h) * D + d] * kx[(size_t)row(n, s) * wide + h / G * D + d];
+				p.push_back(c.score(f, dot));
+				top = fmax(top, p.back());
+			}
+			for (double &x : p) sum += x = exp(x - top);
+			for (size_t j = 0; j < p.size(); j++)
+				for (int d = 0; d < D; d++) {
+					double x = p[j] / sum * vx[(size_t)row(n, span[2 * n] + (int)j) * wide + h / G * D + d];
+					want[(n * c.H + h) * D + d] += x;
+					scale[(n * c.H + h) * D + d] += fabs(x);
+				}
+		}
+	int64_t room = scratch ? lg_attention_scratch(N, N, c.H, c.Hkv, D, width * page) : 0;
+	array part((size_t)room * 4);
+	ggml_tensor t[8];
+	tensor(t[0], LG_F32, q.data, D, c.H, N);
+	tensor(t[1], type, k.data, D, c.Hkv, S);
+	tensor(t[2], type, v.data, D, c.Hkv, S);
+	tensor(t[3], 26, spans.data, 2, N);
+	tensor(t[4], 26, sequences.data, N);
+	tensor(t[5], 26, pages.data, width, R);
+	tensor(t[6], LG_F32, part.data, room);
+	tensor(t[7], LG_F32, y.data, c.H * D, N);
+	for (int i = 0; i < 6; i++) t[7].src[i] = &t[i];
+	if (room) t[7].src[6] = &t[6];
+	lg_params p = {};
+	p.f[0] = f;
+	p.f[1] = c.cap;
+	p.i[1] = compute;
+	p.i[2] = page;
+	launch(lg_cuda_paged_attention, t[7], p, y);
+	std::string what = name(c, type, compute) + ", pages of " + std::to_string(page) + (room ? ", split" : "");
+	if (cudaGetLastError() != cudaSuccess && failures++ < 20) printf("FAIL %s: not launched\n", what.c_str());
+	const int used = !tiles || D % 16 ? LG_F32 : compute;
+	compare(paged_errors[kind(used)], what, "y", y.f(), want.data(), scale.data(), (int64_t)N * c.H, D);
+	if (type == LG_Q8_0 || used != LG_F32) return;
+	std::vector<float> got(y.f(), y.f() + N * c.H * D);
+	t[7].src[6] = nullptr;
+	paged_attention(&t[7], 0, 1, &p);
+	std::vector<double> cpu(y.f(), y.f() + N * c.H * D);
+	compare(cpu_errors, what, "y against the CPU", got.data(), cpu.data(), scale.data(), (int64_t)N * c.H, D);
+}
+
 static void backward(const sizes &c, int compute, float size) {
 	const int N = c.N(), D = c.D, G = c.H / c.Hkv, wide = c.Hkv * D;
 	const int64_t nq = (int64_t)N * c.H * D, nk = (int64_t)N * wide;
@@ -306,7 +385,19 @@ int main() {
 	forward({192, 1, 1, 70, 1, 0, 0}, LG_BF16, LG_BF16, false, false);
 	forward({256, 2, 1, 70, 1, 0, 0, 1.5f}, LG_BF16, LG_BF16, false, false);
 	backward({256, 2, 1, 40, 1, 0, 0, 1.5f}, LG_BF16, 1);
-	for (auto *table : {forward_errors, backward_errors})
+	const std::vector<run> batches[] = {{{0, 1}, {0, 1}}, {{150, 1}, {40, 2}, {31, 1}, {0, 3}}, {{3, 20}, {90, 1}, {7, 1}, {0, 2}}, {{20, 1}, {10, 40}, {5, 17}, {60, 1}, {0, 20}}, {{0, 75}, {2, 1}, {0, 2}}};
+	for (int D : {8, 20, 64, 96, 128, 256})
+		for (auto &batch : batches) {
+			int type = types[turn % 4], compute = computes[turn / 2 % 3];
+			auto &h = heads[turn % 3];
+			if (type == LG_Q8_0 && D % 32) type = LG_F16;
+			if (D > 96 && batch[0].n > 20) continue; // time
+			paged({D, h[0], h[1], 0, 0, turn / 3 % 2 ? 13 : 0, 0, caps[turn / 4 % 3]}, type, compute, 16 << turn % 3, batch, turn % 4 != 3);
+			turn++;
+		}
+	for (int type : types)
+		for (int compute : computes) paged({64, 4, 2, 0, 0, 0, 0, 0}, type, compute, 32, batches[2], true);
+	for (auto *table : {forward_errors, backward_errors, paged_errors})
 		for (int i = 0; i < 3; i++) printf("%s: %d results, largest error %.2g (limit %.0g)\n", table[i].what, table[i].cases, table[i].worst, table[i].limit);
 	printf("%s: %d results, largest error %.2g (limit %.0g)\n", cpu_errors.what, cpu_errors.cases, cpu_errors.worst, cpu_errors.limit);
 	printf("%d launches in both orders of threads\n%s\n", both_orders, failures ? "FAIL" : "ok");
