@@ -26,7 +26,7 @@ func TestSoak(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("LITGPT_SOAK")); err == nil {
 		total = n
 	}
-	s := serve(t, path("../../demo/model"), "--sequences", "16", "--queue", "64", "--timeout", "120")
+	s := serve(t, path("../../demo/model"), "--sequences", "16", "--queue", "64", "--timeout", "120", "--threads", "1")
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: 3 * time.Minute}
 	var sent, failed atomic.Int64
 	upTo := func(n int) {
@@ -88,6 +88,7 @@ func soakRequest(ctx context.Context, client *http.Client, url string, i int) er
 	if err != nil {
 		return err
 	}
+	r.Header.Set("Content-Type", "application/json")
 	response, err := client.Do(r)
 	if err != nil {
 		return err
