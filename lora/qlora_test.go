@@ -132,8 +132,10 @@ func TestQLoRA(t *testing.T) {
 				if losses[0][6] >= losses[0][0] {
 					t.Errorf("the loss went from %g to %g", losses[0][0], losses[0][6])
 				}
+				// Floats and blocks are multiplied by different kernels, so gradients differ by rounding, which AdamW makes as large
+				// as a step where the gradient is hardly more: 6 steps of 1e-3 here.
 				for i := range trained[0] {
-					if d := maxDiff(trained[0][i], trained[1][i]); !(d <= 1e-4) {
+					if d := maxDiff(trained[0][i], trained[1][i]); !(d <= 1e-3) {
 						t.Errorf("adapter %d is off by %g", i, d)
 					}
 				}

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -14,10 +15,12 @@ type decodeStep func(out func(string)) (next func(string), flush func())
 
 // decodeChain is the decoders of a file while they are read.
 type decodeChain struct {
-	steps  []decodeStep
-	types  []string
-	fused  bool // from here on all tokens are one (Fuse, ByteLevel)
-	growth float64
+	steps    []decodeStep
+	types    []string
+	fused    bool // from here on all tokens are one (Fuse, ByteLevel)
+	late     int  // the ByteLevel after that, 0 for none
+	collects bool // a Replace waits for the end of the text
+	growth   float64
 }
 
 func (c *decodeChain) build(n *component) error {
@@ -45,6 +48,48 @@ func (c *decodeChain) build(n *component) error {
 	}
 	c.steps, c.types = append(c.steps, step), append(c.types, n.Type)
 	return nil
+}
+
+// stream lets a ByteLevel after Fuse give out text as it comes, where that is the same as
+// at the end: no token of the vocabulary has a character that is none of the byte table. The files that transformers makes of
+// GGUF's tokenizers are so.
+func (c *decodeChain) stream(t *Tokenizer) {
+	if c.late == 0 || c.collects {
+		return
+	}
+	for _, kind := range c.types[:c.late] {
+		if kind != "ByteFallback" && kind != "Fuse" && kind != "Replace" {
+			return // what it makes of a text may not be what it makes of the tokens one by one
+		}
+	}
+	mapped := true
+	next, flushes := connect(c.steps[:c.late], func(s string) {
+		_, ok := byteLevelBytes([]byte(s))
+		mapped = mapped && ok
+	})
+	for id := int32(0); mapped && int(id) < t.size; id++ {
+		if token, ok := t.Token(id); ok {
+			next(token)
+			for _, flush := range flushes {
+				flush()
+			}
+		}
+	}
+	if mapped {
+		c.steps[c.late] = byteLevelStep
+	}
+}
+
+// connect makes one chain of steps, and what flushes them in their order.
+func connect(steps []decodeStep, out func(string)) (next func(string), flushes []func()) {
+	next = out
+	for _, step := range slices.Backward(steps) {
+		var flush func()
+		if next, flush = step(next); flush != nil {
+			flushes = append([]func(){flush}, flushes...)
+		}
+	}
+	return next, flushes
 }
 
 // joinedStep is the lack of a decoder: tokens with a space between.

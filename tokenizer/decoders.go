@@ -13,6 +13,7 @@ var decoders = map[string]func(*decodeChain, *component) (decodeStep, error){
 	"ByteFallback": byteFallbackDecoder,
 	"ByteLevel": func(c *decodeChain, _ *component) (decodeStep, error) {
 		if c.fused { // all of the text is mapped, or nothing
+			c.late = len(c.steps)
 			return collectedStep(func(s string) string {
 				raw, _ := byteLevelBytes([]byte(s))
 				return lossyUTF8(raw)
@@ -158,6 +159,7 @@ func replaceDecoder(c *decodeChain, n *component) (decodeStep, error) {
 	// One character is never split between two pieces of a fused text; a longer
 	// pattern may be, so that text is collected first.
 	if c.fused && (n.Pattern.String == nil || utf8.RuneCountInString(*n.Pattern.String) != 1) {
+		c.collects = true
 		return collectedStep(apply), nil
 	}
 	return perToken(apply), nil

@@ -105,6 +105,7 @@ func Parse(b []byte) (*Tokenizer, error) {
 	if err := chain.build(f.decoder); err != nil {
 		return nil, err
 	}
+	chain.stream(t)
 	t.decoders = chain.steps
 	if len(chain.types) == 1 && chain.types[0] == "ByteLevel" {
 		if m, ok := t.model.(*bpe); ok && m.byteLevel {

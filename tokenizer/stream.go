@@ -27,18 +27,11 @@ func (s *Stream) start() {
 	if s.t.bytes != nil {
 		return
 	}
-	s.next, s.flushes = func(text string) { s.out.WriteString(text) }, nil
 	steps := s.t.decoders
 	if len(steps) == 0 {
 		steps = []decodeStep{joinedStep}
 	}
-	for i := len(steps) - 1; i >= 0; i-- {
-		next, flush := steps[i](s.next)
-		s.next = next
-		if flush != nil {
-			s.flushes = append([]func(){flush}, s.flushes...)
-		}
-	}
+	s.next, s.flushes = connect(steps, func(text string) { s.out.WriteString(text) })
 }
 
 // Next returns the text that id adds, "" while a character is unfinished.

@@ -1,7 +1,9 @@
 package tokenizer
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -66,6 +68,38 @@ func TestStreamHoldsHalves(t *testing.T) {
 			if strings.Contains(p, "\uFFFD") || !utf8.ValidString(p) {
 				t.Errorf("%s: half a character in %q", name, pieces)
 			}
+		}
+	}
+}
+
+// TestStreamAfterFuse: a ByteLevel that sees the text as one waits for its end only where a token of the vocabulary may make it
+// leave all as it is. What it must give then is that of tokenizers 0.22.2.
+func TestStreamAfterFuse(t *testing.T) {
+	const file = `{"model":{"type":"BPE","vocab":{"Ġa":0,"Ċ":1,"Ã":2,"©":3,"%s":4},"merges":[]},"decoder":{"type":"Sequence","decoders":[
+		{"type":"ByteFallback"},{"type":"Fuse"},{"type":"Replace","pattern":{"String":"▁"},"content":" "},{"type":"ByteLevel"}]}}`
+	for _, c := range []struct {
+		token  string
+		ids    []int32
+		pieces []string // of Next and, last, Flush
+	}{
+		{"b", []int32{0, 2, 3, 4}, []string{" a", "", "é", "b", ""}},
+		{"▁b", []int32{0, 2, 3}, []string{"", "", "", " aé"}},
+		{"▁b", []int32{0, 2, 3, 4}, []string{"", "", "", "", "ĠaÃ© b"}},
+		{"<0xE2>", []int32{0, 4}, []string{"", "", "Ġa\uFFFD"}},
+	} {
+		tk, err := Parse([]byte(fmt.Sprintf(file, c.token)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, pieces := tk.Stream(false), []string{}
+		for _, id := range c.ids {
+			pieces = append(pieces, s.Next(id))
+		}
+		if pieces = append(pieces, s.Flush()); !slices.Equal(pieces, c.pieces) {
+			t.Errorf("%s: got %q, want %q", c.token, pieces, c.pieces)
+		}
+		if got, want := tk.Decode(c.ids, false), strings.Join(c.pieces, ""); got != want {
+			t.Errorf("%s: decoded %q, want %q", c.token, got, want)
 		}
 	}
 }
