@@ -38,11 +38,13 @@ template <int R, class W>
 static inline void dots(const W *w, const float *x, int64_t k, float *y, int64_t ldy) {
 	vf s[R][4] = {};
 	int64_t i = 0;
-	for (; i + 4 * VL <= k; i += 4 * VL)
+	for (; i + 4 * VL <= k; i += 4 * VL) {
+		__builtin_prefetch((const char *)(w + i) + 4096); // the rows after this one, which are read next
 		for (int u = 0; u < 4; u++) {
 			vf a = weights(w + i + u * VL);
 			for (int r = 0; r < R; r++) s[r][u] += a * vload(x + r * k + i + u * VL);
 		}
+	}
 	for (; i + VL <= k; i += VL) {
 		vf a = weights(w + i);
 		for (int r = 0; r < R; r++) s[r][0] += a * vload(x + r * k + i);
@@ -79,7 +81,10 @@ static void dot_rows(const float *q, int64_t ldq, int64_t d, const W *const *k, 
 		vf a[R][C] = {};
 		for (int64_t i = 0; i < d; i += VL) {
 			vf x[C];
-			for (int c = 0; c < C; c++) x[c] = weights(at[c] + i);
+			for (int c = 0; c < C; c++) {
+				if (i * sizeof(W) % 64 == 0) __builtin_prefetch((const char *)(at[c] + i) + 4096); // rows mostly follow each other
+				x[c] = weights(at[c] + i);
+			}
 			for (int r = 0; r < R; r++) {
 				vf y = vload(q + r * ldq + i);
 				for (int c = 0; c < C; c++) a[r][c] += y * x[c];

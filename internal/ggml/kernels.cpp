@@ -313,10 +313,11 @@ static void matvec_tiles(T *dst, range r) {
 void matvec_quantized(T *dst, int ith, int nth, void *params);
 
 // dst (n, m) = x·Wᵀ for few rows: x (n, k) F32, W (m, k) of any type, read once; floats are converted exactly.
-// Of floats and a k that is a multiple of 16, a row's result does not depend, to the bit, on how many there are.
+// With i[0], of floats and a k that is a multiple of 16, a row's result does not depend, to the bit, on how many there are. Without,
+// one row is multiplied by one row of weights after the other, which memory gives out faster than tiles of them.
 static void matvec(T *dst, int ith, int nth, void *params) {
 	if (type_block(dst->src[1]->type) > 1) return matvec_quantized(dst, ith, nth, params);
-	const bool tiles = dst->src[0]->ne[0] % 16 == 0;
+	const bool tiles = dst->src[0]->ne[0] % 16 == 0 && (dst->ne[1] > 1 || ((lg_params *)params)->i[0]);
 	for (range r; next_part((lg_params *)params, dst->ne[0], 16, nth, &r);)
 		switch ((int)dst->src[1]->type | (tiles ? 1 << 16 : 0)) {
 		case LG_F16 | 1 << 16: matvec_tiles<f16>(dst, r); break;

@@ -52,7 +52,7 @@ var lowerings = [...]lowering{
 			few = t.shape[0] <= tiledProduct || t.g.Invariant
 		}
 		if few && len(t.shape) == 2 && !w.dtype.Quantized() {
-			return c.Custom(ggml.MatVec, ne(t.shape), ggml.Params{}, s...)
+			return c.Custom(ggml.MatVec, ne(t.shape), ggml.Params{I: [6]int64{flag(t.g.Invariant)}}, s...)
 		}
 		return c.Custom(ggml.MatMul, ne(t.shape), ggml.Params{}, s...)
 	},
