@@ -287,6 +287,16 @@ func (c *conversion) run(to form, path string) error {
 	if err != nil {
 		return err
 	}
+	what := []any{"from", c.from.dir, "checkpoint", path, "format", string(to), "weights", len(c.src.Names()), "bytes", size(c.bytes())}
+	if c.dtype != "" {
+		what = append(what, "type", string(c.dtype))
+	}
+	return c.finish(o, d, what...)
+}
+
+// finish puts what was written and compared at its place, unless the user has stopped it, and logs what was made of what.
+func (c *conversion) finish(o *output, d difference, what ...any) error {
+	defer o.abort()
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
@@ -295,10 +305,6 @@ func (c *conversion) run(to form, path string) error {
 	}
 	for _, n := range o.notes {
 		c.log.Warn(n)
-	}
-	what := []any{"from", c.from.dir, "checkpoint", path, "format", string(to), "weights", len(c.src.Names()), "bytes", size(c.bytes())}
-	if c.dtype != "" {
-		what = append(what, "type", string(c.dtype))
 	}
 	c.log.Info("converted", append(what, d.attrs()...)...)
 	return nil

@@ -64,15 +64,7 @@ func (c Convert) adapter(ctx context.Context, out Out, src string) error {
 	if err != nil {
 		return err
 	}
-	defer place.abort()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := place.commit(); err != nil {
-		return err
-	}
-	v.log.Info("converted", append([]any{"from", src, "base", base, "adapter", c.Destination}, d.attrs()...)...)
-	return nil
+	return v.finish(place, d, "from", src, "base", base, "adapter", c.Destination)
 }
 
 // adapterBase finds the checkpoint that an adapter corrects.

@@ -81,15 +81,7 @@ func (c Convert) fromLit(ctx context.Context, out Out, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer place.abort()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := place.commit(); err != nil {
-		return err
-	}
-	v.log.Info("converted", append([]any{"from", dir, "base", from, "adapter", c.Destination}, d.attrs()...)...)
-	return nil
+	return v.finish(place, d, "from", dir, "base", from, "adapter", c.Destination)
 }
 
 // fromLitAdapter writes the adapter twice: by the layers of its checkpoint, and, loaded from that, as this program

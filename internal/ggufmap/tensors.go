@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/litgpt-go/litgpt/internal/checkpoint"
-	"github.com/litgpt-go/litgpt/internal/durable"
 	"github.com/litgpt-go/litgpt/internal/gguf"
 	"github.com/litgpt-go/litgpt/internal/nn"
 	"github.com/litgpt-go/litgpt/internal/tensor"
@@ -301,21 +300,8 @@ var fileTypes = map[string]uint32{
 	"IQ1_M": 31, "BF16": 32, "TQ1_0": 36, "TQ2_0": 37, "MXFP4": 38,
 }
 
-// WriteFile writes a GGUF file of tensors as they are: to a temporary name, synced, renamed.
+// Write writes a GGUF file of tensors as they are.
 // progress, if not nil, is told the bytes of weights that are written, of all; its error ends the writing.
-func WriteFile(path string, meta []gguf.KV, tensors []Tensor, progress func(done, total int) error) error {
-	f, err := durable.CreateFile(path, 0o644)
-	if err != nil {
-		return err
-	}
-	defer f.Abort()
-	if err := Write(f, meta, tensors, progress); err != nil {
-		return err
-	}
-	return f.Commit()
-}
-
-// Write is WriteFile to w.
 func Write(to io.Writer, meta []gguf.KV, tensors []Tensor, progress func(done, total int) error) error {
 	infos := make([]gguf.Info, len(tensors))
 	total := 0

@@ -290,7 +290,7 @@ func TestTruncated(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Abort()
-	if err := Save(d, modelConfig, hf, ""); err == nil || !strings.Contains(err.Error(), "truncated") {
+	if err := write(d, modelConfig, hf, ""); err == nil || !strings.Contains(err.Error(), "truncated") {
 		t.Errorf("got %v", err)
 	}
 }

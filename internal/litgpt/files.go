@@ -13,7 +13,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/litgpt-go/litgpt/internal/durable"
 	"github.com/litgpt-go/litgpt/internal/pth"
 	"github.com/litgpt-go/litgpt/internal/safetensors"
 	"github.com/litgpt-go/litgpt/internal/tensor"
@@ -100,26 +99,9 @@ func withIDs(config []byte, path string) ([]byte, error) {
 	return append(out, '\n'), err
 }
 
-// Save writes the two files of a checkpoint of LitGPT's into d. dtype is the type of the weights in
-// the file, F32, F16 or BF16; "" keeps their own, which quantized weights cannot.
-func Save(d *durable.Dir, modelConfig []byte, lit *View, dtype safetensors.DType) (err error) {
-	f, err := d.Create(WeightsFile)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if closing := f.Close(); err == nil { // Close repeats the error of a write
-			err = closing
-		}
-	}()
-	if err := Write(f, lit, dtype); err != nil {
-		return err
-	}
-	return d.WriteFile(ConfigFile, modelConfig)
-}
-
 // Write writes the tensors of a view as torch.save would: a dictionary, tensors that share
-// their values once. dtype is as in Save. A piece of one tensor is in memory at a time,
+// their values once. dtype is the type of the weights in the file, F32, F16 or BF16; "" keeps
+// their own, which quantized weights cannot. A piece of one tensor is in memory at a time,
 // unless the view's source makes them.
 func Write(w io.Writer, v *View, dtype safetensors.DType) error {
 	if !slices.Contains([]safetensors.DType{"", safetensors.F32, safetensors.F16, safetensors.BF16}, dtype) {

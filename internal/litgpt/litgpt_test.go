@@ -117,7 +117,7 @@ func save(t *testing.T, dir string, modelConfig []byte, lit *View, dtype safeten
 		t.Fatal(err)
 	}
 	defer d.Abort()
-	if err := Save(d, modelConfig, lit, dtype); err != nil {
+	if err := write(d, modelConfig, lit, dtype); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Commit(); err != nil {
@@ -291,4 +291,21 @@ func TestTheirs(t *testing.T) {
 		}
 		hf.Close()
 	}
+}
+
+// write writes the two files of a checkpoint of LitGPT's into d.
+func write(d *durable.Dir, modelConfig []byte, lit *View, dtype safetensors.DType) (err error) {
+	f, err := d.Create(WeightsFile)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closing := f.Close(); err == nil { // Close repeats the error of a write
+			err = closing
+		}
+	}()
+	if err := Write(f, lit, dtype); err != nil {
+		return err
+	}
+	return d.WriteFile(ConfigFile, modelConfig)
 }

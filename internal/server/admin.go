@@ -20,11 +20,7 @@ type addition struct {
 
 // readAddition reads and checks one.
 func (s *Server) readAddition(w http.ResponseWriter, r *http.Request) (a addition, err error) {
-	body, err := s.readBody(w, r)
-	if err != nil {
-		return a, err
-	}
-	if err := unmarshal(body, &a); err != nil {
+	if _, err := s.read(w, r, &a); err != nil {
 		return a, err
 	}
 	if a.LoraName != "" {
@@ -135,14 +131,10 @@ func (s *Server) removeModel(w http.ResponseWriter, r *http.Request) error {
 
 // unloadAdapter answers vLLM's POST /v1/unload_lora_adapter.
 func (s *Server) unloadAdapter(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.readBody(w, r)
-	if err != nil {
-		return err
-	}
 	var in struct {
 		Name string `json:"lora_name"`
 	}
-	if err := unmarshal(body, &in); err != nil {
+	if _, err := s.read(w, r, &in); err != nil {
 		return err
 	}
 	return s.removed(w, r, in.Name)

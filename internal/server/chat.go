@@ -33,12 +33,9 @@ type chatRequest struct {
 
 // chat answers POST /v1/chat/completions.
 func (s *Server) chat(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.readBody(w, r)
-	if err != nil {
-		return err
-	}
 	var in chatRequest
-	if err := unmarshal(body, &in); err != nil {
+	body, err := s.read(w, r, &in)
+	if err != nil {
 		return err
 	}
 	return s.serve(w, r, in.Model, func(ctx context.Context, m *served) (*reply, error) {

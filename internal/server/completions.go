@@ -22,12 +22,8 @@ type completionRequest struct {
 
 // completions answers POST /v1/completions: text is continued as it is, without a template.
 func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.readBody(w, r)
-	if err != nil {
-		return err
-	}
 	var in completionRequest
-	if err := unmarshal(body, &in); err != nil {
+	if _, err := s.read(w, r, &in); err != nil {
 		return err
 	}
 	return s.serve(w, r, in.Model, func(ctx context.Context, m *served) (*reply, error) {

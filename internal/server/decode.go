@@ -16,6 +16,14 @@ import (
 // maxDepth is how deep the JSON of a request may be nested.
 const maxDepth = 100
 
+// read reads the body of a POST into v, a pointer to a struct, and returns it.
+func (s *Server) read(w http.ResponseWriter, r *http.Request, v any) (body []byte, err error) {
+	if body, err = s.readBody(w, r); err != nil {
+		return nil, err
+	}
+	return body, unmarshal(body, v)
+}
+
 // readBody reads the body of a POST, JSON by its header, UTF-8, no deeper and no longer
 // than allowed.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {

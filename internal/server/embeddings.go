@@ -10,10 +10,6 @@ import (
 
 // embeddings answers POST /v1/embeddings: a unit vector for each text.
 func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.readBody(w, r)
-	if err != nil {
-		return err
-	}
 	var in struct {
 		Model      string          `json:"model"`
 		Input      json.RawMessage `json:"input"`
@@ -21,7 +17,7 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 		Dimensions *int            `json:"dimensions"`
 		User       string          `json:"user"`
 	}
-	if err := unmarshal(body, &in); err != nil {
+	if _, err := s.read(w, r, &in); err != nil {
 		return err
 	}
 	if in.Format != "" && in.Format != "float" && in.Format != "base64" {

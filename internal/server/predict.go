@@ -21,12 +21,9 @@ type predictRequest struct {
 
 // predict answers POST /predict. The prompt is written in the model's style, as LitGPT does.
 func (s *Server) predict(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.readBody(w, r)
-	if err != nil {
-		return err
-	}
 	var in predictRequest
-	if err := unmarshal(body, &in); err != nil {
+	body, err := s.read(w, r, &in)
+	if err != nil {
 		return err
 	}
 	if isNull(in.Prompt) {

@@ -36,12 +36,9 @@ type responsesRequest struct {
 
 // responses answers POST /v1/responses.
 func (s *Server) responses(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.readBody(w, r)
-	if err != nil {
-		return err
-	}
 	var in responsesRequest
-	if err := unmarshal(body, &in); err != nil {
+	body, err := s.read(w, r, &in)
+	if err != nil {
 		return err
 	}
 	chat, err := in.chat()

@@ -9,10 +9,6 @@ import (
 // tokenize answers POST /tokenize: the ids of {"content": text} (llama.cpp's name; vLLM's
 // "prompt" does as well), or of the prompt that {"messages": […]} become.
 func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.readBody(w, r)
-	if err != nil {
-		return err
-	}
 	var in struct {
 		chatRequest
 		Content    *string `json:"content"`
@@ -21,7 +17,8 @@ func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) error {
 		Special    *bool   `json:"add_special_tokens"` // as vLLM does, where it is on unless told
 		WithPieces bool    `json:"with_pieces"`
 	}
-	if err := unmarshal(body, &in); err != nil {
+	body, err := s.read(w, r, &in)
+	if err != nil {
 		return err
 	}
 	m, release, err := s.acquire(r.Context(), in.Model)
@@ -76,15 +73,11 @@ func numbers(b []byte) []int {
 
 // detokenize answers POST /detokenize: the text of {"tokens": […]}.
 func (s *Server) detokenize(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.readBody(w, r)
-	if err != nil {
-		return err
-	}
 	var in struct {
 		Model  string          `json:"model"`
 		Tokens json.RawMessage `json:"tokens"`
 	}
-	if err := unmarshal(body, &in); err != nil {
+	if _, err := s.read(w, r, &in); err != nil {
 		return err
 	}
 	m, release, err := s.acquire(r.Context(), in.Model)
@@ -108,12 +101,9 @@ func (s *Server) detokenize(w http.ResponseWriter, r *http.Request) error {
 
 // applyTemplate answers POST /apply-template: the prompt that messages become, as text.
 func (s *Server) applyTemplate(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.readBody(w, r)
-	if err != nil {
-		return err
-	}
 	var in chatRequest
-	if err := unmarshal(body, &in); err != nil {
+	body, err := s.read(w, r, &in)
+	if err != nil {
 		return err
 	}
 	m, release, err := s.acquire(r.Context(), in.Model)
