@@ -30,6 +30,7 @@ type Options struct {
 	Sequences     int          // at most at once; 0 is 1. The cache of 1 grows as needed, that of more is allocated with the first request
 	Queue         int          // requests that may wait for others to end; 0 for any number
 	Chunk         int          // tokens of a pass; 0 is 256
+	Share         int          // of prompts in a pass that makes a token for somebody; 0 is about 64 on a CPU, and any number on a GPU
 	Deterministic bool         // a request's tokens do not depend on what runs beside it, nor on what is cached; slower
 	Lookup        int          // tokens guessed ahead from what the text said before; 0 for none
 	Draft         *Draft       // a model that guesses ahead; nil for none
@@ -42,8 +43,12 @@ type Draft struct {
 }
 
 // chunk is how many tokens run at once: enough for full speed of the products, few
-// enough for others' patience, Ctrl-C and memory.
-const chunk = 256
+// enough for Ctrl-C and memory. share is how many of prompts run where somebody waits for the end of the pass: so many
+// that another costs what it costs in a larger pass, on a CPU.
+const (
+	chunk = 256
+	share = 64
+)
 
 // Engine generates from one model. Generate and the other methods may be called by many
 // goroutines at once. It computes in a goroutine of its own, which there is only while there is something to
@@ -82,6 +87,9 @@ type Engine struct {
 // New returns an engine for m on dev. It takes memory with the first request.
 func New(dev *tensor.Device, m models.Model, o Options) *Engine {
 	d := m.Dims()
+	if o.Share <= 0 && !dev.Async() {
+		o.Share = share
+	}
 	o = o.defaults(d)
 	e := newEngine(newModelRunner(dev, m, o), d, o)
 	e.model = m
@@ -97,6 +105,9 @@ func (o Options) defaults(d models.Dims) Options {
 	}
 	if o.Chunk <= 0 {
 		o.Chunk = chunk
+	}
+	if o.Share <= 0 || o.Share > o.Chunk {
+		o.Share = o.Chunk
 	}
 	if o.Positions <= 0 {
 		o.Positions = d.Context

@@ -201,10 +201,10 @@ func (e *Engine) next() group {
 }
 
 // compose fills the pass: the next token of each sequence of the group, and of those that
-// are behind as many as the chunk has room for.
+// are behind as many as the chunk has room for, or their share when the pass makes a token for somebody.
 func (e *Engine) compose() {
 	p := &e.pass
-	room := e.o.Chunk
+	room, read := e.o.Chunk, 0
 	for _, s := range slices.Clone(e.running) {
 		if s.group() != p.group || s.kv == nil || s.embed || len(s.tokens)-s.kv.Len != 1 {
 			continue
@@ -214,6 +214,7 @@ func (e *Engine) compose() {
 			room -= 1 + len(s.guesses)
 		}
 	}
+	share := padded(p.tokens+e.o.Share) - p.tokens // what would be padding costs nothing
 	for _, s := range e.running {
 		if s.group() != p.group || slices.ContainsFunc(p.pieces, func(x piece) bool { return x.s == s }) {
 			continue
@@ -224,6 +225,9 @@ func (e *Engine) compose() {
 			if p.reads(s) {
 				continue
 			}
+		}
+		if p.wanted > 0 {
+			room = min(room, share-read)
 		}
 		todo := s.tokens[s.kv.Len:]
 		n := min(len(todo), room)
@@ -236,6 +240,7 @@ func (e *Engine) compose() {
 		}
 		p.add(s, s.kv, s.kv.Len, todo[:n], wanted)
 		room -= n
+		read += n
 	}
 }
 

@@ -170,7 +170,7 @@ func TestRandomRequests(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			before := runtime.NumGoroutine()
 			r := rand.New(rand.NewPCG(seed, 5))
-			o := Options{Sequences: 1 + r.IntN(20), Chunk: 8 + r.IntN(100), Positions: 300 + r.IntN(1500), Lookup: r.IntN(2) * r.IntN(6)}
+			o := Options{Sequences: 1 + r.IntN(20), Chunk: 8 + r.IntN(100), Share: r.IntN(2) * (1 + r.IntN(60)), Positions: 300 + r.IntN(1500), Lookup: r.IntN(2) * r.IntN(6)}
 			d := models.Dims{Context: 280, Original: r.IntN(2) * 100}
 			e, run := newOracle(t, o, d)
 			switch seed % 3 {
@@ -473,6 +473,48 @@ func TestReadOnce(t *testing.T) {
 	collect(t, e, Request{Prompt: prompt, MaxTokens: 1})
 	if s := e.Stats(); s.Cached < 7*192+209 {
 		t.Errorf("got %+v, want all but the last token of the prompt cached", s)
+	}
+	idle(t, e)
+}
+
+// A long prompt is read in whole chunks when it is alone, and in smaller parts when another sequence waits for its next token.
+func TestShare(t *testing.T) {
+	e, run := newOracle(t, Options{Sequences: 4, Positions: 3000, Chunk: 100, Share: 24}, models.Dims{Context: 1000})
+	var beside, alone []int // tokens of prompts in passes
+	run.fail = func(p *pass) error {
+		read, next := 0, 0
+		for _, x := range p.pieces {
+			switch {
+			case x.at >= len(x.s.req.Prompt):
+				next++
+			case next > 0 || p.wanted > 0 && x.wanted == 0:
+				read += len(x.tokens)
+			default:
+				alone = append(alone, len(x.tokens))
+			}
+		}
+		if read > 0 {
+			beside = append(beside, read)
+		}
+		return nil
+	}
+	long := Request{Prompt: slices.Repeat([]int32{1, 2, 3, 4, 5}, 100), MaxTokens: 3}
+	collect(t, e, long)
+	if !slices.Equal(alone, []int{100, 100, 100, 100, 100}) || beside != nil {
+		t.Errorf("alone: parts of %d, beside others %d", alone, beside)
+	}
+	first := true
+	var wg sync.WaitGroup
+	for range e.Generate(t.Context(), Request{Prompt: []int32{7}, MaxTokens: 900}) {
+		if first {
+			first = false
+			long.Prompt = slices.Repeat([]int32{5, 4, 3, 2, 1}, 100)
+			wg.Go(func() { collect(t, e, long) })
+		}
+	}
+	wg.Wait()
+	if len(beside) < 10 || slices.Max(beside) > padded(1+24)-1 || slices.Max(beside) < 24 {
+		t.Errorf("beside another: parts of %d, want about 24", beside)
 	}
 	idle(t, e)
 }

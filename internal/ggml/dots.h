@@ -74,7 +74,7 @@ static inline v4 sums(v4 a, v4 b, v4 c, v4 d) {
 // is of lanes in one order, whatever R and whichever row.
 template <int R, class W>
 static void dot_rows(const float *q, int64_t ldq, int64_t d, const W *const *k, int from, int to, float *s, int64_t lds) {
-	const int C = R < 4 ? 4 : 2; // as many sums as there are registers
+	const int C = R < 4 || VL == 16 ? 4 : 2; // as many sums as there are registers
 	for (int j = from; j < to; j += C) {
 		const W *at[C];
 		for (int c = 0; c < C; c++) at[c] = k[j + c < to ? j + c : to - 1];
@@ -85,6 +85,7 @@ static void dot_rows(const float *q, int64_t ldq, int64_t d, const W *const *k, 
 				if (i * sizeof(W) % 64 == 0) __builtin_prefetch((const char *)(at[c] + i) + 4096); // rows mostly follow each other
 				x[c] = weights(at[c] + i);
 			}
+#pragma GCC unroll 8
 			for (int r = 0; r < R; r++) {
 				vf y = vload(q + r * ldq + i);
 				for (int c = 0; c < C; c++) a[r][c] += y * x[c];

@@ -292,7 +292,7 @@ static void matvec_rows(T *dst, range r) {
 template <class W>
 static void matvec_tiles(T *dst, range r) {
 	const int64_t k = dst->src[0]->ne[0], m = dst->ne[0], n = dst->ne[1];
-	const int B = 64; // rows of weights that stay near while those of x pass by
+	const int B = 64, R = 6; // rows of weights that stay near while those of x pass by, R or fewer at a time
 	for (int64_t j = r.from; j < r.to; j += B) {
 		const W *w[B];
 		const int cols = (int)std::min<int64_t>(B, r.to - j);
@@ -300,11 +300,14 @@ static void matvec_tiles(T *dst, range r) {
 		for (int64_t i = 0, t; i < n; i += t) {
 			const float *x = f32(dst->src[0]) + i * k;
 			float *y = out(dst) + i * m + j;
-			switch (t = n - i == 4 ? 4 : std::min<int64_t>(n - i, 3)) {
+			const int64_t times = (n - i + R - 1) / R;
+			switch (t = (n - i + times - 1) / times) {
 			case 1: dot_rows<1>(x, k, k, w, 0, cols, y, m); break;
 			case 2: dot_rows<2>(x, k, k, w, 0, cols, y, m); break;
 			case 3: dot_rows<3>(x, k, k, w, 0, cols, y, m); break;
 			case 4: dot_rows<4>(x, k, k, w, 0, cols, y, m); break;
+			case 5: dot_rows<5>(x, k, k, w, 0, cols, y, m); break;
+			case 6: dot_rows<6>(x, k, k, w, 0, cols, y, m); break;
 			}
 		}
 	}

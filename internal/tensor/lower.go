@@ -20,7 +20,7 @@ func ne(shape []int) [4]int64 {
 // vectors, of which several are multiplied by each row of the weight that is read.
 const (
 	smallProduct = 6
-	tiledProduct = 16
+	tiledProduct = 64
 )
 
 // lowering makes the GGML node of t from those of its operands.
