@@ -3,6 +3,7 @@ package generate
 import (
 	"cmp"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/litgpt-go/litgpt/internal/kvcache"
@@ -22,8 +23,10 @@ func (s *sequence) group() group {
 // outgrown reports whether a sequence of n tokens is rotated otherwise than a short one.
 func (e *Engine) outgrown(n int) bool { return e.middle > 0 && n > e.middle }
 
-// schedule runs passes until there is nothing to do.
+// schedule runs passes until there is nothing to do, on a thread of its own that ends with it: every thread that has
+// computed keeps scratch memory, 10 MB and more, and the goroutine would visit many.
 func (e *Engine) schedule(stopped chan struct{}) {
+	runtime.LockOSThread()
 	defer close(stopped)
 	for e.collect() {
 		e.device.Lock()

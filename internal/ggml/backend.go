@@ -2,6 +2,12 @@ package ggml
 
 // #include <stdlib.h>
 // #include "cggml.h"
+// #ifdef __GLIBC__
+// #include <malloc.h>
+// static void lg_one_heap(void) { mallopt(M_ARENA_MAX, 1); }
+// #else
+// static void lg_one_heap(void) {}
+// #endif
 // static struct ggml_threadpool *lg_threadpool(int n) {
 //   struct ggml_threadpool_params p = ggml_threadpool_params_default(n);
 //   return ggml_threadpool_new(&p);
@@ -24,7 +30,11 @@ type Backend struct {
 }
 
 // NewCPU returns the CPU backend with its own pool of threads; nil when there is no memory for it.
+//
+// From then on C's memory is one heap: glibc's many, one for every few threads, grow for days as threads come and go (300 bytes a request
+// of a server), and nothing here allocates so often that threads would wait for each other.
 func NewCPU(threads int) *Backend {
+	C.lg_one_heap()
 	p := C.ggml_backend_cpu_init()
 	if p == nil {
 		return nil
