@@ -73,10 +73,8 @@ func TestUsage(t *testing.T) {
 					t.Errorf("%s: got %s tokens of the prompts, of those cached, generated, and together; want %s", kind, got, want)
 				}
 			}
-			log := c.log.String()
-			if want := fmt.Sprintf("prompt_tokens=%d cached_tokens=%d tokens=%d", prompt, prompt-x.prompts*x.unread, generated); !strings.Contains(log, want) {
-				t.Errorf("the log has no %s", want)
-			}
+			line := fmt.Sprintf("prompt_tokens=%d cached_tokens=%d tokens=%d", prompt, prompt-x.prompts*x.unread, generated)
+			eventually(t, "the log has "+line, func() bool { return strings.Contains(c.log.String(), line) })
 		})
 	}
 }
