@@ -83,7 +83,7 @@ func (m *chatModel) Reply(ctx context.Context, conversation []repl.Turn, emit fu
 	sampling := m.c.Sampling.config(m.turns - 1)
 	stream := m.t.tok.Stream(true)
 	var start time.Time
-	reason, err := m.t.answer(ctx, ids, limit, sampling, func(sure []int32) error {
+	cached, reason, err := m.t.answer(ctx, ids, limit, sampling, func(sure []int32) error {
 		if start.IsZero() {
 			start = time.Now() // the prompt is read, decoding begins
 		}
@@ -95,6 +95,7 @@ func (m *chatModel) Reply(ctx context.Context, conversation []repl.Turn, emit fu
 		}
 		return nil
 	})
+	a.CachedTokens = cached
 	if !start.IsZero() {
 		a.Duration = time.Since(start)
 	}

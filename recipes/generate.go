@@ -159,7 +159,7 @@ func (c Generation) sample(ctx context.Context, t *talker, ids []int32, i int, s
 	stream := t.tok.Stream(true)
 	var out []int32
 	var text strings.Builder
-	reason, err := t.answer(ctx, ids, c.MaxNewTokens, c.Sampling.config(i), func(sure []int32) error {
+	_, reason, err := t.answer(ctx, ids, c.MaxNewTokens, c.Sampling.config(i), func(sure []int32) error {
 		out = append(out, sure...)
 		for _, id := range sure {
 			piece := stream.Next(id)

@@ -115,6 +115,22 @@ func TestServe(t *testing.T) {
 		}
 	}
 	all.Wait()
+	const long = "My lord, I have remembrances of yours, that I have longed long to re-deliver"
+	used := func(more string) map[string]any {
+		u, _ := post(t, url+"/v1/completions", fmt.Sprintf(`{"prompt": %q, "max_tokens": 2%s}`, long, more))["usage"].(map[string]any)
+		return u
+	}
+	cached := func(u map[string]any) float64 {
+		return u["prompt_tokens_details"].(map[string]any)["cached_tokens"].(float64)
+	}
+	first, again, choices := used(""), used(""), used(`, "n": 4`)
+	n := first["prompt_tokens"].(float64)
+	if cached(first) >= n/2 || cached(again) < n-4 || cached(again) >= n { // fewer than 4 tokens of a page are read again
+		t.Errorf("got usage %v, asked again %v; want all but the last 1 to 4 tokens of the prompt cached then", first, again)
+	}
+	if cached(choices) != cached(again) || choices["prompt_tokens"] != n || choices["completion_tokens"] != 8. {
+		t.Errorf("got usage %v of four choices, of one %v; want the same prompt", choices, again)
+	}
 	g := NewGenerate()
 	g.CheckpointDir, g.Prompt, g.MaxNewTokens, g.Temperature, g.Threads, g.Device.Device = c.CheckpointDir, "Ho", 8, 0, 1, "cpu"
 	var out bytes.Buffer

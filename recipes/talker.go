@@ -122,22 +122,23 @@ func (t *talker) close() {
 }
 
 // answer generates from ids until a stop sequence or max tokens. emit gets the ids
-// that are part of the answer, as soon as that is certain.
-func (t *talker) answer(ctx context.Context, ids []int32, max int, sampling sample.Config, emit func([]int32) error) (reason string, err error) {
+// that are part of the answer, as soon as that is certain. cached is how many of ids were not read again.
+func (t *talker) answer(ctx context.Context, ids []int32, max int, sampling sample.Config, emit func([]int32) error) (cached int, reason string, err error) {
 	stops := sample.NewStops(t.style.StopTokens(t.tok))
 	for token, err := range t.engine.Generate(ctx, generate.Request{Prompt: ids, MaxTokens: max, Sampling: sampling}) {
 		if err != nil {
-			return "", err
+			return cached, "", err
 		}
+		cached += token.Cached // the first has it
 		sure, done := stops.Push(token.ID)
 		if err := emit(sure); err != nil {
-			return "", err
+			return cached, "", err
 		}
 		if done {
-			return "stop", nil
+			return cached, "stop", nil
 		}
 	}
-	return "length", emit(stops.Flush())
+	return cached, "length", emit(stops.Flush())
 }
 
 // addAdapter hangs the LoRA adapter of dir on the model, for requests that ask for it by name.

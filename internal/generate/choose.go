@@ -129,12 +129,19 @@ func (s *sequence) need() int {
 func (e *Engine) accept(x piece, r chosen) {
 	s := x.s
 	fed := len(x.tokens) - len(s.guesses)
+	found := max(0, x.at-s.read) // what one that was preempted finds again is no gain
+	s.cached += found
 	x.kv.Commit(x.tokens[:fed+r.right])
+	s.read = max(s.read, x.kv.Len)
 	e.learn(s, r.right)
+	if len(s.tokens) == len(s.req.Prompt) && len(r.tokens) > 0 {
+		r.tokens[0].Cached = s.cached
+	}
 	for _, t := range r.tokens {
 		s.tokens = append(s.tokens, t.ID)
 	}
 	e.mu.Lock()
+	e.stats.Cached += int64(found)
 	e.stats.Generated += int64(len(r.tokens))
 	e.stats.Drafted += int64(len(s.guesses))
 	e.stats.Accepted += int64(r.right)

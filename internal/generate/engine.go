@@ -314,7 +314,9 @@ type sequence struct {
 	tokens    []int32 // the prompt and what was chosen
 	end       int     // length at which it ends
 	kv        *kvcache.Sequence
-	found     bool    // what the cache had of the prompt has been counted
+	begun     bool    // it was admitted before
+	read      int     // positions read so far, for it or before for others; no fewer after a preemption
+	cached    int     // of those, how many for others
 	guesses   []int32 // of what follows tokens, in this pass
 	eager     eagerness
 	ahead     *kvcache.Sequence // of the draft model

@@ -340,6 +340,7 @@ func TestDeterministic(t *testing.T) {
 							if err != nil {
 								t.Error(err)
 							}
+							token.Cached = 0 // which says what ran before
 							got = append(got, token)
 						}
 						if tt.name == "alone" {

@@ -25,6 +25,7 @@ type Token struct {
 	Logprob float32     // natural logarithm of the model's own probability, before sampling's settings; with Request.Logprobs only
 	Top     []Candidate // the likeliest, likeliest first; with Request.Logprobs above 1 only
 	Reason  Reason      // why it is the last; "" while more come
+	Cached  int         // of the first token: tokens of the prompt that were found in the KV cache
 }
 
 // Reason is why a continuation ended.

@@ -179,14 +179,13 @@ func (e *Engine) admit() {
 			return
 		}
 		e.mu.Lock()
-		if !s.found {
+		if !s.begun {
 			e.stats.Prompt += int64(len(s.req.Prompt))
-			e.stats.Cached += int64(s.kv.Len)
 		} else {
 			e.stats.Preempted++
 		}
 		e.mu.Unlock()
-		s.found = true
+		s.begun = true
 		e.waiting = e.waiting[1:]
 		e.running = insert(e.running, s)
 	}
@@ -224,7 +223,7 @@ func (e *Engine) compose() {
 		}
 		s.guesses = nil
 		if !s.embed {
-			e.follow(s)
+			s.kv.Follow(s.tokens[:len(s.tokens)-1]) // takes what others have read meanwhile
 			if p.reads(s) {
 				continue
 			}
@@ -244,15 +243,6 @@ func (e *Engine) compose() {
 		p.add(s, s.kv, s.kv.Len, todo[:n], wanted)
 		room -= n
 		read += n
-	}
-}
-
-// follow takes what others have read meanwhile.
-func (e *Engine) follow(s *sequence) {
-	if n := s.kv.Follow(s.tokens[:len(s.tokens)-1]); n > 0 {
-		e.mu.Lock()
-		e.stats.Cached += int64(n)
-		e.mu.Unlock()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -192,6 +193,7 @@ func TestRandomRequests(t *testing.T) {
 				}
 			}
 			var wg sync.WaitGroup
+			var cached atomic.Int64
 			for range 8 {
 				r := rand.New(rand.NewPCG(seed, r.Uint64()))
 				wg.Go(func() {
@@ -224,6 +226,10 @@ func TestRandomRequests(t *testing.T) {
 								return
 							}
 							last = token
+							cached.Add(int64(token.Cached))
+							if token.Cached >= len(req.Prompt) || token.Cached > 0 && got != nil {
+								t.Errorf("token %d says that %d of %d of the prompt were cached", len(got), token.Cached, len(req.Prompt))
+							}
 							if got = append(got, token.ID); len(got) == stop {
 								break
 							}
@@ -246,6 +252,9 @@ func TestRandomRequests(t *testing.T) {
 			t.Logf("%+v, at most %d in a pass", s, run.most)
 			if s.Cached == 0 || (e.draft != nil || o.Lookup > 0 && run.back == 2) && s.Accepted < 100 {
 				t.Errorf("the test tests little: %+v", s)
+			}
+			if cached.Load() != s.Cached {
+				t.Errorf("the requests were told of %d cached tokens, the engine counts %d", cached.Load(), s.Cached)
 			}
 			e.Close()
 			still(t, before)

@@ -165,7 +165,7 @@ func TestConversationCommands(t *testing.T) {
 		{"full", "a\nfull\n", "[user:a]\n", "the context is full: the conversation has 9 tokens, the model reads 8|litgpt: hint: /forget 1 drops the oldest prompt and its answer, /reset all of them; then /retry asks again"},
 		{"full at once", "full\n", "", "hint: ask for less, or shorten the system prompt"},
 		{"full, room made, asked again", "a\nfull\n/forget 1\n/retry\n", "[user:a]\n", "The conversation is forgotten."},
-		{"filled by the answer", "fills\n/stats\n", "all there is\n", "cut off: the context is full; /forget N drops the oldest prompts, /reset all|  model          Fake-1B|  conversation   1 answer|  context        8 tokens of 100 (8%)|  generated      3 tokens in 1 answers of this session|  speed          2.40 tokens/sec|"},
+		{"filled by the answer", "fills\n/stats\n", "all there is\n", "3 tokens, 5 prompt tokens (4 cached), cut off: the context is full; /forget N drops the oldest prompts, /reset all|  model          Fake-1B|  conversation   1 answer|  context        8 tokens of 100 (8%)|  generated      3 tokens in 1 answers of this session|  speed          2.40 tokens/sec|"},
 		{"stats of nothing", "/stats\n", "", "not known before the next answer"},
 		{"aliases", "/?\n/clear\n/regen\n/BYE\nno\n", "", "there is no prompt to ask again"},
 		{"settings", "/set\n", "", "  temperature          0        how hot|  style                         how nice|"},

@@ -24,6 +24,7 @@ type Turn struct{ Role, Content string }
 type Answer struct {
 	Tokens       int           // generated
 	PromptTokens int           // of the whole conversation as the model read it; 0 means not known
+	CachedTokens int           // of those, how many it had read for an earlier answer
 	Duration     time.Duration // of generating Tokens, without reading the prompt; 0 means not known
 	Stopped      bool          // by the user, through the context
 	Truncated    bool          // the limit of new tokens was reached

@@ -53,7 +53,7 @@ func echo(ctx context.Context, conversation []Turn, emit func(string) error) (An
 		}
 		return a, nil
 	case "fills":
-		return Answer{Tokens: 3, PromptTokens: 5, Truncated: true, Full: true}, say("all there is")
+		return Answer{Tokens: 3, PromptTokens: 5, CachedTokens: 4, Truncated: true, Full: true}, say("all there is")
 	case "evil":
 		return a, say("\x1b]0;title\x07ok\u009b2J\r\n\tend\x7f")
 	case "poem":

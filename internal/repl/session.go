@@ -174,6 +174,9 @@ func (s *session) measure(a Answer, total time.Duration) {
 	text := fmt.Sprintf("Time for inference: %.2f sec total, %.2f tokens/sec, %d tokens", total.Seconds(), rate, a.Tokens)
 	if a.PromptTokens > 0 {
 		text += fmt.Sprintf(", %d prompt tokens", a.PromptTokens)
+		if a.CachedTokens > 0 {
+			text += fmt.Sprintf(" (%d cached)", a.CachedTokens)
+		}
 	}
 	if a.Stopped {
 		text += ", stopped"

@@ -27,6 +27,7 @@ type piece struct {
 	probs  []tokenProb // of the tokens whose text begins in text, or before: with logprobs
 	calls  []callDelta
 	tokens int    // generated since the last piece
+	cached int    // tokens of the prompt that were found in the KV cache
 	finish string // the last piece of a choice has one: "stop", "length" or "tool_calls"
 	match  string // the stop string that ended it
 	err    error  // or this
@@ -185,6 +186,7 @@ type answer struct {
 	read   int              // bytes decoded so far
 	sent   int              // bytes that passed the stop strings
 	tokens int              // not yet counted in a piece
+	cached int              // of the prompt
 	called bool             // there was a tool call
 	over   bool             // a sequence of ids that ends the answer is complete
 }
@@ -192,6 +194,7 @@ type answer struct {
 // push takes a token; done says that the answer is over.
 func (a *answer) push(token generate.Token) (done bool) {
 	a.tokens++
+	a.cached += token.Cached // the first has it
 	a.held = append(a.held, token)
 	sure, ended := a.ends.Push(token.ID)
 	for range sure {
@@ -220,7 +223,7 @@ func (a *answer) accept(token generate.Token) (done bool) {
 // emit sends text that is certain, unless a tool call may be in it.
 func (a *answer) emit(text string) {
 	a.sent += len(text)
-	p := piece{choice: a.choice, text: text}
+	p := piece{choice: a.choice, text: text, cached: a.cached}
 	if a.calls != nil {
 		p.text, p.calls = deltas(a.calls.Push(text))
 		a.called = a.called || len(p.calls) > 0
@@ -256,7 +259,7 @@ func (a *answer) finish(reason string) error {
 		}
 	}
 	match = a.stops.Matched()
-	last := piece{choice: a.choice, finish: reason, match: match, tokens: a.tokens}
+	last := piece{choice: a.choice, finish: reason, match: match, tokens: a.tokens, cached: a.cached}
 	if match != "" {
 		last.finish = "stop"
 	} else {

@@ -110,7 +110,6 @@ type completion struct {
 	m       *served
 	q       *question
 	usage   bool // as the last event of a stream
-	tokens  int  // generated
 }
 
 func newCompletion(prefix string, m *served, q *question, in *common) completion {
@@ -123,11 +122,6 @@ const fingerprint = "litgpt-1"
 // object is a response, or one event of it.
 func (c *completion) object(kind string, choices []any) map[string]any {
 	return map[string]any{"id": c.id, "object": kind, "created": c.created, "model": c.m.name, "system_fingerprint": fingerprint, "choices": choices}
-}
-
-// usageOf is the "usage" of a response.
-func usageOf(prompt, generated int) map[string]any {
-	return map[string]any{"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
 }
 
 // chatResponse writes chat completions.
@@ -150,7 +144,6 @@ func (c *chatResponse) chunk(choice int, delta map[string]any, logprobs, finish 
 
 // piece implements responder.
 func (c *chatResponse) piece(e *events, p piece) {
-	c.tokens += p.tokens
 	if !c.begun[p.choice] {
 		if c.begun == nil {
 			c.begun = map[int]bool{}
@@ -174,10 +167,10 @@ func (c *chatResponse) piece(e *events, p piece) {
 }
 
 // done implements responder.
-func (c *chatResponse) done(e *events) {
+func (c *chatResponse) done(e *events, used *counts) {
 	if c.usage {
 		o := c.object(chatChunk, []any{})
-		o["usage"] = usageOf(len(c.q.ids), c.tokens)
+		o["usage"] = used.usage()
 		e.add("", o)
 	}
 	e.text("[DONE]")
@@ -197,10 +190,9 @@ func callDeltas(calls []callDelta) (list []any) {
 }
 
 // whole implements responder.
-func (c *chatResponse) whole(choices []whole) any {
+func (c *chatResponse) whole(choices []whole, used *counts) any {
 	list := []any{}
 	for i, w := range choices {
-		c.tokens += w.tokens
 		message := map[string]any{"role": "assistant", "content": string(w.text), "refusal": nil}
 		if len(w.calls) > 0 {
 			message["tool_calls"] = callObjects(w.calls)
@@ -215,7 +207,7 @@ func (c *chatResponse) whole(choices []whole) any {
 		list = append(list, choice)
 	}
 	o := c.object("chat.completion", list)
-	o["usage"] = usageOf(len(c.q.ids), c.tokens)
+	o["usage"] = used.usage()
 	return o
 }
 

@@ -213,9 +213,12 @@ func TestSampling(t *testing.T) {
 	if want := m.context - len(got.Prompt); got.MaxTokens != want {
 		t.Errorf("got %d tokens, want the %d that there is room for", got.MaxTokens, want)
 	}
-	first := got.Sampling.Seed
-	c.post("/v1/chat/completions", fmt.Sprintf(ask, ``))
-	if got.Sampling.Seed == first {
-		t.Error("two requests without a seed have the same")
+	for _, seed := range []string{``, `, "seed": null`, `, "seed": -1`} {
+		c.post("/v1/chat/completions", fmt.Sprintf(ask, seed))
+		first := got.Sampling.Seed
+		c.post("/v1/chat/completions", fmt.Sprintf(ask, seed))
+		if got.Sampling.Seed == first {
+			t.Errorf("two requests with %q have the same seed", seed)
+		}
 	}
 }

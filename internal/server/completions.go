@@ -66,7 +66,6 @@ func (s *Server) completionQuestions(m *served, in *completionRequest) (*textRes
 			return nil, nil, err
 		}
 		questions = append(questions, q)
-		out.prompts += len(ids)
 		for range g.n {
 			out.asked = append(out.asked, q)
 		}
@@ -124,7 +123,6 @@ func (s *Server) prompts(m *served, raw json.RawMessage, param string, special b
 type textResponse struct {
 	completion
 	asked   []*question // by choice
-	prompts int         // tokens of all prompts
 	echo    bool
 	top     int
 	offsets map[int]int // by choice, characters sent
@@ -152,7 +150,6 @@ func (t *textResponse) echoed(choice int) string {
 
 // piece implements responder.
 func (t *textResponse) piece(e *events, p piece) {
-	t.tokens += p.tokens
 	text := p.text
 	if _, begun := t.offsets[p.choice]; !begun {
 		text = t.echoed(p.choice) + text
@@ -171,24 +168,23 @@ func (t *textResponse) piece(e *events, p piece) {
 }
 
 // done implements responder.
-func (t *textResponse) done(e *events) {
+func (t *textResponse) done(e *events, used *counts) {
 	if t.usage {
 		o := t.object("text_completion", []any{})
-		o["usage"] = usageOf(t.prompts, t.tokens)
+		o["usage"] = used.usage()
 		e.add("", o)
 	}
 	e.text("[DONE]")
 }
 
 // whole implements responder.
-func (t *textResponse) whole(choices []whole) any {
+func (t *textResponse) whole(choices []whole, used *counts) any {
 	list := []any{}
 	for i, w := range choices {
-		t.tokens += w.tokens
 		list = append(list, t.choice(i, t.echoed(i)+string(w.text), w.probs, w.finish))
 	}
 	o := t.object("text_completion", list)
-	o["usage"] = usageOf(t.prompts, t.tokens)
+	o["usage"] = used.usage()
 	return o
 }
 

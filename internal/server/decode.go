@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,9 +29,10 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, v any) (body []byt
 // than allowed.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		// A page of another origin may send other types without asking (CORS).
+		// A page of another origin may send other types without asking (CORS). curl -d says application/x-www-form-urlencoded.
 		return nil, &Error{Status: http.StatusUnsupportedMediaType, Type: "invalid_request_error", Code: "unsupported_media_type",
-			Message: "the body must be JSON, with the header Content-Type: application/json"}
+			Message: fmt.Sprintf("the body must be JSON with the header Content-Type: application/json, got %s; with curl, add -H 'Content-Type: application/json'",
+				cmp.Or(clip(r.Header.Get("Content-Type")), "none"))}
 	}
 	large := &Error{Status: http.StatusRequestEntityTooLarge, Type: "invalid_request_error", Code: "request_too_large",
 		Message: fmt.Sprintf("the body is larger than the %d bytes that the server takes", s.c.MaxBody)}
@@ -109,7 +111,10 @@ func unmarshal(body []byte, v any) error {
 		for _, embedded := range []string{"chatRequest.", "common."} { // which clients know nothing of
 			field = strings.TrimPrefix(field, embedded)
 		}
-		return bad(field, "%s is a JSON %s; %s wanted", clip(field), wrong.Value, kindName(wrong.Type))
+		if number, ok := strings.CutPrefix(wrong.Value, "number "); ok && (strings.Trim(number, "-0123456789") == "" || kindName(wrong.Type) == "a number") {
+			return bad(field, "%s is %s, which is out of range", clip(field), clip(number)) // of the type it is held in
+		}
+		return bad(field, "%s is a JSON %s; %s wanted", clip(field), clip(wrong.Value), kindName(wrong.Type))
 	case errors.As(err, &wrong):
 		return bad("", "the body is a JSON %s; an object wanted", wrong.Value)
 	case errors.As(err, &syntax):

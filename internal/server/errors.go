@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/litgpt-go/litgpt/internal/generate"
@@ -19,6 +20,7 @@ type Error struct {
 	Param      string        // the parameter it is about; "" for none
 	Message    string        // lower case, as everywhere here
 	RetryAfter time.Duration // 0: not to be retried
+	Allow      []string      // with 405: the methods that there are
 	extra      map[string]any
 }
 
@@ -107,6 +109,9 @@ func asError(ctx context.Context, err error) *Error {
 func writeError(w http.ResponseWriter, e *Error) {
 	if e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+	}
+	if len(e.Allow) > 0 {
+		w.Header().Set("Allow", strings.Join(e.Allow, ", "))
 	}
 	if e.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")

@@ -79,7 +79,7 @@ func (s *Server) settings(c *common, vocab int) (g settings, err error) {
 	if g.sampling.TopK < 0 {
 		g.sampling.TopK = 0 // vLLM's way to say "all"
 	}
-	if c.Seed != nil {
+	if c.Seed != nil && *c.Seed != -1 { // which is llama.cpp's and vLLM's "at random"
 		g.sampling.Seed = uint64(*c.Seed)
 	} else {
 		g.sampling.Seed = rand.Uint64()

@@ -64,8 +64,8 @@ func (predictResponse) piece(e *events, p piece) {
 	}
 }
 
-func (predictResponse) done(*events) {}
+func (predictResponse) done(*events, *counts) {}
 
-func (predictResponse) whole(choices []whole) any {
+func (predictResponse) whole(choices []whole, _ *counts) any {
 	return map[string]any{"output": string(choices[0].text)}
 }

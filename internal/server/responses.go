@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -48,7 +50,7 @@ func (s *Server) responses(w http.ResponseWriter, r *http.Request) error {
 	return s.serve(w, r, in.Model, func(ctx context.Context, m *served) (*reply, error) {
 		q, err := s.chatQuestion(m, chat, string(body))
 		if err != nil {
-			return nil, err
+			return nil, renamed(err)
 		}
 		logContent(ctx, "input", string(in.Input))
 		return &reply{questions: []*question{q}, out: newResponse(m, q, &in), stream: in.Stream}, nil
@@ -86,6 +88,22 @@ func (in *responsesRequest) chat() (*chatRequest, error) {
 		return nil, bad("tool_choice", "tool_choice must be none, auto, required, or an object with a type")
 	}
 	return c, nil
+}
+
+// renamed tells an error of a chat completion by the names that its parameters have here.
+func renamed(err error) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	for _, name := range []struct{ chat, here string }{{"max_completion_tokens", "max_output_tokens"}, {"response_format", "text.format"}} {
+		if e.Param == name.chat {
+			told := *e
+			told.Param, told.Message = name.here, strings.ReplaceAll(e.Message, name.chat, name.here)
+			return &told
+		}
+	}
+	return err
 }
 
 // wrapped turns {"type": kind, …} into {"type": kind, key: {…}}, which is how chat
@@ -210,7 +228,6 @@ type response struct {
 	probs   []any
 	call    *call // that is written; nil before and after
 	callID  string
-	tokens  int
 	stopped string // the reason of the end
 }
 
@@ -250,11 +267,6 @@ func status(finish string) string {
 	return "completed"
 }
 
-func (o *response) usage(tokens int) map[string]any {
-	return map[string]any{"input_tokens": len(o.q.ids), "input_tokens_details": map[string]any{"cached_tokens": 0},
-		"output_tokens": tokens, "output_tokens_details": map[string]any{"reasoning_tokens": 0}, "total_tokens": len(o.q.ids) + tokens}
-}
-
 // textPart is the text of a message.
 func textPart(text string, probs []any) map[string]any {
 	if probs == nil {
@@ -289,7 +301,7 @@ func (o *response) tokenList(probs []tokenProb) (list []any) {
 }
 
 // whole implements responder.
-func (o *response) whole(choices []whole) any {
+func (o *response) whole(choices []whole, used *counts) any {
 	w := choices[0]
 	output := []any{}
 	if len(w.text) > 0 || len(w.calls) == 0 {
@@ -298,7 +310,7 @@ func (o *response) whole(choices []whole) any {
 	for _, c := range w.calls {
 		output = append(output, callItem("fc_"+randomID(), status(w.finish), c))
 	}
-	return o.object(status(w.finish), output, o.usage(w.tokens))
+	return o.object(status(w.finish), output, used.responseUsage())
 }
 
 // event sends one event. Values are of this package.
@@ -315,7 +327,6 @@ func (o *response) piece(e *events, p piece) {
 		o.event(e, "response.created", map[string]any{"response": o.object("in_progress", []any{}, nil)})
 		o.event(e, "response.in_progress", map[string]any{"response": o.object("in_progress", []any{}, nil)})
 	}
-	o.tokens += p.tokens
 	if p.text != "" || len(p.probs) > 0 {
 		o.write(e, p)
 	}
@@ -391,12 +402,12 @@ func (o *response) endCall(e *events) {
 }
 
 // done implements responder.
-func (o *response) done(e *events) {
+func (o *response) done(e *events, used *counts) {
 	if o.text == nil && o.call == nil && len(o.items) == 0 {
 		o.begin(e) // an empty answer is a message nevertheless
 	}
 	o.endText(e)
 	o.endCall(e)
 	state := status(o.stopped)
-	o.event(e, "response."+state, map[string]any{"response": o.object(state, o.items, o.usage(o.tokens))})
+	o.event(e, "response."+state, map[string]any{"response": o.object(state, o.items, used.responseUsage())})
 }

@@ -9,9 +9,9 @@ import (
 
 // responder writes the answer to a question in the form of its endpoint.
 type responder interface {
-	piece(e *events, p piece)  // in a stream
-	done(e *events)            // after the last piece of a stream
-	whole(choices []whole) any // instead of a stream
+	piece(e *events, p piece)                // in a stream
+	done(e *events, used *counts)            // after the last piece of a stream
+	whole(choices []whole, used *counts) any // instead of a stream
 }
 
 // gates count, by model, the choices that run or wait.
@@ -92,55 +92,47 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, model string, pre
 	if err != nil {
 		return err
 	}
-	choices, prompt := 0, 0
 	for _, q := range a.questions {
 		if err := q.check(); err != nil {
 			return err
 		}
-		choices += q.settings.n
-		prompt += len(q.ids)
 	}
-	note(r.Context(), "prompt_tokens", prompt)
-	leave, err := s.enter(m, choices)
+	used := newCounts(a.questions)
+	note(r.Context(), "prompt_tokens", used.prompt)
+	leave, err := s.enter(m, len(used.cached))
 	if err != nil {
 		return err
 	}
 	defer leave()
 	ctx, cancel := s.working(r.Context())
-	box, wait := s.ask(ctx, a.questions, choices)
+	box, wait := s.ask(ctx, a.questions, len(used.cached))
 	defer func() {
 		cancel()
 		wait() // before the model is released
 	}()
+	defer func() { note(r.Context(), "cached_tokens", used.found(), "tokens", used.generated) }()
 	if a.stream {
-		return s.stream(ctx, w, box, a)
+		return s.stream(ctx, w, box, a, used)
 	}
-	all, err := collect(ctx, box, choices)
+	all, err := collect(ctx, box, used)
 	if err != nil {
 		return err
 	}
-	tokens := 0
-	for _, c := range all {
-		tokens += c.tokens
-	}
-	note(r.Context(), "tokens", tokens)
 	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.c.WriteTimeout))
-	writeJSON(w, http.StatusOK, a.out.whole(all))
+	writeJSON(w, http.StatusOK, a.out.whole(all, used))
 	return nil
 }
 
 // stream sends an answer as it comes.
-func (s *Server) stream(ctx context.Context, w http.ResponseWriter, box *mailbox, a *reply) error {
+func (s *Server) stream(ctx context.Context, w http.ResponseWriter, box *mailbox, a *reply, used *counts) error {
 	e := s.newEvents(w)
 	e.lines = a.lines
-	tokens := 0
-	defer func() { note(ctx, "tokens", tokens) }()
 	err := s.follow(ctx, box, e, func(p piece) {
-		tokens += p.tokens
+		used.add(p)
 		a.out.piece(e, p)
 	})
 	if err == nil {
-		a.out.done(e)
+		a.out.done(e, used)
 		if e.flush() != nil {
 			err = errGone
 		}

@@ -14,8 +14,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -180,27 +182,32 @@ func (s *Server) find(r *http.Request) (route, *Error) {
 		if found, ok := methods[method]; ok {
 			return found, nil
 		}
-		return route{path: path}, wrongMethod(r.Method)
+		return route{path: path}, wrongMethod(r.Method, slices.Sorted(maps.Keys(methods)))
 	}
 	for _, p := range s.prefixes {
 		if strings.HasPrefix(path, p.path) && len(path) > len(p.path) {
 			if p.method == method {
 				return p, nil
 			}
-			return route{path: p.path}, wrongMethod(r.Method)
+			return route{path: p.path}, wrongMethod(r.Method, []string{p.method})
 		}
 	}
-	if s.c.Page != nil && method == http.MethodGet {
+	if s.c.Page != nil && method == http.MethodGet && (path == "/" || strings.HasPrefix(path, "/page/")) {
 		return route{"GET", "page", open, func(w http.ResponseWriter, r *http.Request) error {
 			s.c.Page.ServeHTTP(w, r)
 			return nil
 		}}, nil
 	}
-	return route{path: "unknown"}, &Error{Status: http.StatusNotFound, Type: "invalid_request_error", Code: "not_found", Message: "there is no such endpoint"}
+	return route{path: "unknown"}, &Error{Status: http.StatusNotFound, Type: "invalid_request_error", Code: "not_found", Message: "there is no such endpoint; OpenAI's begin with /v1, as POST /v1/chat/completions"}
 }
 
-func wrongMethod(method string) *Error {
-	return &Error{Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Code: "method_not_allowed", Message: fmt.Sprintf("this endpoint does not take %s", clip(method))}
+func wrongMethod(method string, allowed []string) *Error {
+	e := &Error{Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Code: "method_not_allowed", Allow: allowed,
+		Message: fmt.Sprintf("this endpoint does not take %s; %s wanted", clip(method), strings.Join(allowed, " or "))}
+	if slices.Contains(allowed, http.MethodGet) {
+		e.Allow = append(e.Allow, http.MethodHead)
+	}
+	return e
 }
 
 // panicked logs a panic of a handler.

@@ -134,9 +134,9 @@ func (s *Server) follow(ctx context.Context, box *mailbox, e *events, each func(
 	}
 }
 
-// collect gathers the pieces of all choices.
-func collect(ctx context.Context, box *mailbox, n int) (choices []whole, err error) {
-	choices = make([]whole, n)
+// collect gathers the pieces of all choices, and counts them.
+func collect(ctx context.Context, box *mailbox, used *counts) (choices []whole, err error) {
+	choices = make([]whole, len(used.cached))
 	for {
 		pieces, more := box.take()
 		for _, p := range pieces {
@@ -144,6 +144,7 @@ func collect(ctx context.Context, box *mailbox, n int) (choices []whole, err err
 				return nil, p.err
 			}
 			choices[p.choice].add(p)
+			used.add(p)
 		}
 		if !more {
 			return choices, nil
@@ -163,13 +164,11 @@ type whole struct {
 	calls  []call
 	finish string
 	match  string
-	tokens int
 }
 
 func (c *whole) add(p piece) {
 	c.text = append(c.text, p.text...)
 	c.probs = append(c.probs, p.probs...)
-	c.tokens += p.tokens
 	for _, d := range p.calls {
 		for len(c.calls) <= d.index {
 			c.calls = append(c.calls, call{})

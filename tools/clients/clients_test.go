@@ -94,6 +94,9 @@ func TestChat(t *testing.T) {
 		t.Errorf("got %d chunks, finish %q, usage %d", chunks, streamed.Choices[0].FinishReason, streamed.Usage.TotalTokens)
 	}
 	p.StreamOptions = openai.ChatCompletionStreamOptionsParam{}
+	if again := s.ask(p).Usage; again.PromptTokensDetails.CachedTokens >= again.PromptTokens || again.PromptTokensDetails.CachedTokens < again.PromptTokens-4 {
+		t.Errorf("the same prompt again: %d of %d tokens were cached, want all but the last 1 to 4", again.PromptTokensDetails.CachedTokens, again.PromptTokens)
+	}
 	p.N, p.Temperature, p.Seed = openai.Int(3), openai.Float(1), openai.Int(7)
 	some := s.ask(p)
 	again, _ := s.stream(p)

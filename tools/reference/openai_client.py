@@ -81,7 +81,8 @@ def chat_streams(c, model):
     assert body[0].choices[0].delta.role == "assistant" and all(x.choices[0].delta.role is None for x in body[1:]), body[:2]
     assert "".join(x.choices[0].delta.content or "" for x in body) == whole.choices[0].message.content
     assert [x.choices[0].finish_reason for x in body if x.choices[0].finish_reason] == [whole.choices[0].finish_reason] and body[-1].choices[0].finish_reason
-    assert usage.choices == [] and usage.usage == whole.usage, (usage.usage, whole.usage)
+    assert usage.choices == [] and (usage.usage.prompt_tokens, usage.usage.total_tokens) == (whole.usage.prompt_tokens, whole.usage.total_tokens), (usage.usage, whole.usage)
+    assert 1 <= usage.usage.prompt_tokens - usage.usage.prompt_tokens_details.cached_tokens <= 4, usage.usage  # the rest was read for the whole
     assert all(x.usage is None for x in body)
     plain = list(c.chat.completions.create(model=model, messages=ask(), max_tokens=4, stream=True))
     assert all(x.choices and x.usage is None for x in plain), plain
@@ -242,7 +243,7 @@ def responses(c, model):
     assert r.id.startswith("resp_") and r.object == "response" and r.status in ("completed", "incomplete") and r.model == model, r
     assert isinstance(r.output_text, str) and r.output[0].role == "assistant" and r.usage.total_tokens == r.usage.input_tokens + r.usage.output_tokens, r
     again = c.responses.create(model=model, input=[{"role": "user", "content": [{"type": "input_text", "text": "Good morrow, my lord."}]}], instructions="Be brief.", max_output_tokens=16, temperature=0)
-    assert again.output_text == r.output_text
+    assert again.output_text == r.output_text and 1 <= again.usage.input_tokens - again.usage.input_tokens_details.cached_tokens <= 4, again
     events = list(c.responses.create(model=model, input="Good morrow, my lord.", instructions="Be brief.", max_output_tokens=16, temperature=0, stream=True))
     assert events[0].type == "response.created" and events[-1].type in ("response.completed", "response.incomplete"), [e.type for e in events]
     assert "".join(e.delta for e in events if e.type == "response.output_text.delta") == r.output_text
