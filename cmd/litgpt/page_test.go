@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -46,7 +47,8 @@ func TestChatPage(t *testing.T) {
 		check(t, err)
 		key[i] = strings.TrimSpace(string(out))
 	}
-	s := serve(t, model, "--name", "base", "--adapters", "verse="+filepath.Join(dir, "out", "final"), "--api_keys", keys, "--open_metrics")
+	args := []string{model, "--name", "base", "--adapters", "verse=" + filepath.Join(dir, "out", "final"), "--api_keys", keys, "--open_metrics"}
+	s := serve(t, args...)
 	for _, tt := range []struct {
 		name string
 		test func(*paged)
@@ -63,6 +65,7 @@ func TestChatPage(t *testing.T) {
 			tt.test(p)
 		})
 	}
+	t.Run("restart", func(t *testing.T) { restarted(t, browser, model) })
 }
 
 // Two turns, by keyboard alone, give what the API gives for the same messages; the answer is shown while it grows.
@@ -153,7 +156,7 @@ func beyondContext(p *paged) {
 	p.Do(chromedp.Focus(chromedp.CSS("#prompt")))
 	pagetest.Evaluate[chromedp.Void](p.Tab, `document.querySelector("#prompt").value = "Rome ".repeat(9000)`)
 	p.Say("")
-	p.Expect(`/^No answer\. the prompt has \d+ tokens, which leaves none of the model's context of 8192 for an answer; shorten the prompt$/.test(document.querySelector(".wrong").textContent)`, true)
+	p.Expect(`/^No answer\. The prompt has \d+ tokens, which leaves none of the model's context of 8192 for an answer; shorten the prompt\.$/.test(document.querySelector(".wrong").textContent)`, true)
 	p.Do(chromedp.Focus(chromedp.CSS("[data-do=edit]")))
 	p.Keys("\r")
 	p.Wait(`document.activeElement.localName === "textarea"`)
@@ -179,12 +182,36 @@ func keyTaken(p *paged) {
 	until(p, "the key is refused", func() bool { return p.status("/v1/models") == http.StatusUnauthorized })
 	p.Say("Who is there?")
 	p.Wait(`document.activeElement.id === "key"`)
-	p.Expect(`document.querySelector(".wrong").textContent.startsWith("No answer. the API key is missing or wrong")`, true)
+	p.Expect(`document.querySelector(".wrong").textContent.startsWith("No answer. The API key is missing or wrong; ")`, true)
 	write(p, p.keys, all)
 	until(p, "the key is taken", func() bool { return p.status("/v1/models") == http.StatusOK })
 	p.Say("Speak.")
 	p.Expect(`document.querySelectorAll(".wrong").length`, 0)
 	p.shows(one, p.ask("base", 16, first, message{"assistant", one.text}, message{"user", "Who is there?\n\nSpeak."}))
+}
+
+// A server that ends in the middle of an answer, and comes back, is no reason to load the page again.
+func restarted(t *testing.T, browser context.Context, model string) {
+	s := serve(t, model, "--grace", "0.1")
+	p := &paged{Tab: pagetest.Open(t, browser, s.url), serving: s}
+	p.likeliest(0)
+	p.Keys("What news from Rome?\r")
+	p.Wait(`document.querySelector(".message:last-child .text").innerText.length > 40`)
+	s.stop()
+	p.Wait(`document.querySelector(".wrong") && document.querySelector("#stop").hidden`)
+	p.Expect(`document.querySelector(".wrong").textContent`, "The answer broke off. The server is shutting down.")
+	said := p.stored()
+	p.likeliest(16)
+	p.Say("Go on.")
+	p.Expect(`document.querySelector(".wrong").textContent`, "No answer. The server does not answer. Is it running?")
+	serve(t, model, "--port", s.url[strings.LastIndexByte(s.url, ':')+1:])
+	p.Do(chromedp.Click(chromedp.CSS("[data-do=retry]")))
+	p.Wait(`document.querySelectorAll(".facts").length === 2 && document.querySelector("#stop").hidden`)
+	p.Expect(`document.querySelectorAll(".wrong").length`, 0)
+	want := p.ask("", 16, append(said, message{"user", "Go on."})...)
+	if got := p.stored(); len(got) != 4 || got[1].Content != said[1].Content || got[3].Content != want.text {
+		p.Errorf("got %q, want %q and %q", got, said[1].Content, want.text)
+	}
 }
 
 // likeliest has the page ask for the likeliest tokens, n at most or as many as fit.

@@ -202,16 +202,16 @@ func adapter(p *tab) {
 // What goes wrong is said, keeps what there is, and can be tried again.
 func failures(p *tab) {
 	p.Say("full")
-	p.Expect(`document.querySelector(".wrong").textContent`, "No answer. the queue is full Try again in 7 s.")
+	p.Expect(`document.querySelector(".wrong").textContent`, "No answer. The queue is full. Try again in 7 s.")
 	p.Expect(`document.querySelectorAll(".message").length`, 1)
 	p.Do(chromedp.Click(chromedp.CSS("[data-do=retry]")))
 	p.Wait(`document.querySelector("#stop").hidden && document.querySelector(".wrong")`)
 	if got := len(p.bodies); got != 2 {
 		p.Errorf("got %d requests, want 2", got)
 	}
-	for said, want := range map[string]string{"broken": "the model gave NaN", "cut": "The connection was lost in the middle of the answer."} {
+	for said, want := range map[string]string{"broken": "The model gave NaN.", "cut": "The connection was lost in the middle of the answer."} {
 		p.Say(said)
-		p.Expect(`document.querySelector(".wrong").textContent`, "No answer. "+want)
+		p.Expect(`document.querySelector(".wrong").textContent`, "The answer broke off. "+want)
 		p.Expect(`document.querySelector(".message:last-child .text").textContent`, "half an ans")
 	}
 	p.Say("hello")

@@ -82,7 +82,7 @@ function draw() {
 	const { messages } = conversation;
 	$("empty").hidden = messages.length > 0;
 	$("messages").replaceChildren(...messages.map((m, at) => messageNode(m, at, { last: at === messages.length - 1, busy: running !== null, name: modelName() })));
-	if (wrong) $("messages").lastChild?.querySelector(".tools").before(wrongNode(wrong));
+	if (wrong) $("messages").lastChild?.querySelector(".tools").before(wrongNode(wrong, messages.at(-1)));
 	if (focus.do) $("messages").querySelector(`[data-do="${focus.do}"][data-at="${focus.at}"]`)?.focus();
 	document.title = conversation.title ? `${conversation.title} – litgpt` : "litgpt";
 }
