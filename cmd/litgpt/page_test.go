@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -212,6 +213,30 @@ func restarted(t *testing.T, browser context.Context, model string) {
 	if got := p.stored(); len(got) != 4 || got[1].Content != said[1].Content || got[3].Content != want.text {
 		p.Errorf("got %q, want %q and %q", got, said[1].Content, want.text)
 	}
+}
+
+// -update takes the picture in docs/serve.md anew, of demo/model and the adapter that `make demo` trains.
+func TestChatPagePicture(t *testing.T) {
+	adapter := path("../../out/demo/finetune/final")
+	if !*update || len(files(t, adapter)) == 0 {
+		t.Skip("-update, after `make demo`, writes docs/chat-page.png")
+	}
+	s := serve(t, path("../../demo/model"), "--name", "shakespeare", "--adapters", "dialogue="+adapter, "--temperature", "0.5", "--max_tokens", "80")
+	p := pagetest.Open(t, pagetest.Browser(t), s.url)
+	pagetest.Call(p, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 1200, Height: 700, DeviceScaleFactor: 1.25})
+	pagetest.Call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}}})
+	p.Do(chromedp.Focus(chromedp.CSS("#adapter")))
+	p.Keys("d")
+	p.Do(chromedp.Click(chromedp.CSS("#settings-toggle")), chromedp.SendKeys(chromedp.CSS("#seed"), "4"), chromedp.Click(chromedp.CSS("#side-toggle")))
+	for _, conversation := range [][]string{{"Who is your father?"}, {"Good morrow, my lord.", "What news from Rome?"}} {
+		p.Do(chromedp.Click(chromedp.CSS("#new")))
+		for _, text := range conversation {
+			p.Say(text)
+		}
+	}
+	png, err := chromedp.Run(p.Ctx, chromedp.FullScreenshot(100))
+	check(t, err)
+	write(t, path("../../docs/chat-page.png"), png)
 }
 
 // likeliest has the page ask for the likeliest tokens, n at most or as many as fit.

@@ -42,7 +42,6 @@ type api struct {
 	bodies []map[string]any // asked for
 	key    string           // wanted; "" for none
 	script map[string]string
-	pace   time.Duration // for each token
 	gone   chan struct{} // a stream whose client left
 }
 
@@ -142,7 +141,6 @@ func (a *api) chat(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, ": keep-alive\r\n\r\n")
 	for part := range pieces(answer) {
 		text(part)
-		time.Sleep(a.pace)
 	}
 	send(`{"choices":[{"index":0,"delta":{},"finish_reason":"` + map[bool]string{true: "length", false: "stop"}[count == 1] + `"}]}`)
 	send(fmt.Sprintf(`{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":%d,"total_tokens":45}}`, (len(answer)+3)/4))

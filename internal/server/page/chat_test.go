@@ -30,7 +30,6 @@ func TestChromium(t *testing.T) {
 		{"conversation", conversation}, {"stop", stop}, {"reload", reload}, {"edit", edit}, {"regenerate", regenerate}, {"settings", parameters},
 		{"adapter", adapter}, {"errors", failures}, {"key", key}, {"hostile", hostile}, {"copy", copyCode}, {"files", files}, {"several", several},
 		{"keyboard", keyboard}, {"names", names}, {"spoken", spoken}, {"narrow", narrow}, {"markdown", markdown}, {"growing", growing}, {"long", long},
-		{"screenshot", screenshot},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(newTab(t, b)) })
 	}

@@ -2,19 +2,10 @@ package page
 
 import (
 	"encoding/json"
-	"flag"
-	"fmt"
-	"os"
 	"strings"
-	"time"
-
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/chromedp"
 
 	"github.com/litgpt-go/litgpt/internal/server/page/pagetest"
 )
-
-var update = flag.Bool("update", false, "write docs/chat-page.png anew")
 
 // toHTML is JavaScript that renders Markdown and writes the nodes as HTML, without what is the same everywhere.
 const toHTML = `(async text => {
@@ -125,32 +116,4 @@ func long(p *tab) {
 		}
 		return "";
 	})()`, "")
-}
-
-// The picture in the documentation.
-func screenshot(p *tab) {
-	p.script = map[string]string{"How do I read a file line by line in Go?": "Use a `bufio.Scanner`: it reads a line at a time and keeps only that line in memory.\n\n```go\nf, err := os.Open(\"verse.txt\")\nif err != nil {\n\treturn err\n}\ndefer f.Close()\n\nlines := bufio.NewScanner(f)\nfor lines.Scan() {\n\tfmt.Println(lines.Text())\n}\nreturn lines.Err()\n```\n\nTwo things to know:\n\n1. A line longer than **64 KB** is an error, unless `lines.Buffer` makes room for it.\n2. `lines.Text()` has no line feed at its end."}
-	p.pace = 15 * time.Millisecond
-	pagetest.Call(p.Tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 1280, Height: 860, DeviceScaleFactor: 1.5})
-	pagetest.Call(p.Tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}}})
-	for _, s := range []string{"What news from Rome?", "How do I read a file line by line in Go?"} {
-		p.Do(chromedp.Click(chromedp.CSS("#side-toggle")), chromedp.Click(chromedp.CSS("#new")))
-		p.Say(s)
-		p.Do(chromedp.Click(chromedp.CSS("#side-toggle")))
-	}
-	p.Do(chromedp.Click(chromedp.CSS("#side-toggle")), chromedp.Click(chromedp.CSS("#settings-toggle")))
-	png, err := chromedp.Run(p.Ctx, chromedp.FullScreenshot(100))
-	if err != nil {
-		p.Fatal(err)
-	}
-	if len(png) < 50_000 {
-		p.Errorf("the picture has %d bytes", len(png))
-	}
-	if !*update {
-		return
-	}
-	if err := os.WriteFile("../../../docs/chat-page.png", png, 0o644); err != nil {
-		p.Fatal(err)
-	}
-	fmt.Println("wrote docs/chat-page.png")
 }
