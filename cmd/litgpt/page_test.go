@@ -36,10 +36,11 @@ func TestChatPage(t *testing.T) {
 	browser := pagetest.Browser(t)
 	dir := t.TempDir()
 	model := copyDir(t, path("../../demo/model"), filepath.Join(dir, "model"))
-	// Room for an answer that lasts until it is stopped, and a template that, as Gemma's and Mistral's, wants turns to alternate.
+	// Room for an answer that lasts until it is stopped, and a template that, as Mistral's, wants turns to alternate, but for calls of tools.
 	edit(t, filepath.Join(model, "config.json"), `"max_position_embeddings": 512`, `"max_position_embeddings": 8192`)
-	edit(t, filepath.Join(model, "tokenizer_config.json"), "{% for message in messages %}", "{% for message in messages %}"+
-		"{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate user/assistant') }}{% endif %}")
+	edit(t, filepath.Join(model, "tokenizer_config.json"), "{% for message in messages %}", "{% set ns = namespace(turns=0) %}{% for message in messages %}"+
+		"{% if message['role'] == 'user' or message['role'] == 'assistant' and not message['tool_calls'] %}{% if (message['role'] == 'user') != (ns.turns % 2 == 0) %}"+
+		"{{ raise_exception('conversation roles must alternate user/assistant') }}{% endif %}{% set ns.turns = ns.turns + 1 %}{% endif %}")
 	ok(t, litgpt(t, dir, append([]string{"finetune_lora", path("../../demo/model")}, finetuneArgs(t, "finetune_lora", 8, 0)[2:]...)...))
 	keys := filepath.Join(dir, "keys")
 	var key [2]string

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -94,6 +95,7 @@ func (a *api) chat(w http.ResponseWriter, r *http.Request) {
 	a.mu.Unlock()
 	messages := body["messages"].([]any)
 	last := messages[len(messages)-1].(map[string]any)["content"].(string)
+	last = last[strings.LastIndex("\n\n"+last, "\n\n"):] // without those before it that got no answer
 	switch last {
 	case "full":
 		w.Header().Set("Retry-After", "7")

@@ -215,6 +215,9 @@ func failures(p *tab) {
 	}
 	p.Say("hello")
 	p.Expect(`document.querySelectorAll(".wrong").length`, 0)
+	if got := fmt.Sprint(p.lastBody()["messages"]); !strings.HasPrefix(got, "[map[content:full\n\n") || strings.Count(got, "role:user") != 3 {
+		p.Errorf("asked with %s, want the message without an answer in one with the next", got)
+	}
 }
 
 // A server that wants a key is asked with one that stays in this tab.

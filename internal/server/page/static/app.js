@@ -130,8 +130,15 @@ function askKey() {
 
 // Answers
 
+// body is what the API is asked. Messages that got no answer go along with the next one, as one: chat templates like Mistral's
+// refuse two of the user's in a row.
 function body(c) {
-	const messages = c.messages.map(m => ({ role: m.role, content: store.contentOf(m) }));
+	const messages = [];
+	for (const m of c.messages) {
+		const content = store.contentOf(m), last = messages.at(-1);
+		if (m.role === "user" && last?.role === "user") last.content += `\n\n${content}`;
+		else messages.push({ role: m.role, content });
+	}
 	const { system, ...rest } = c.settings;
 	if (system) messages.unshift({ role: "system", content: system });
 	return { model: modelName(), messages, ...rest };
