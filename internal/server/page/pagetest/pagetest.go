@@ -78,7 +78,7 @@ func Open(t *testing.T, browser context.Context, url string) *Tab {
 	if err := chromedp.Do(ctx); err != nil { // before there is a limit of time, which would be the browser's
 		t.Fatal(err)
 	}
-	ctx, cancelTimeout := context.WithTimeout(ctx, time.Minute)
+	ctx, cancelTimeout := context.WithTimeout(ctx, 2*time.Minute)
 	t.Cleanup(cancelTimeout)
 	stop = cancelTimeout
 	p := &Tab{t, ctx, url}
