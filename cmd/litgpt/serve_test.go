@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ import (
 type serving struct {
 	url     string // without a path
 	process *os.Process
+	stop    func() // as SIGTERM does, until it has ended
 }
 
 // serve starts litgpt serve on a free port and waits until it answers. The test ends it.
@@ -32,13 +34,13 @@ func serve(t *testing.T, args ...string) serving {
 	stderr, err := c.StderrPipe()
 	check(t, err)
 	check(t, c.Start())
-	t.Cleanup(func() {
+	s := serving{process: c.Process, stop: sync.OnceFunc(func() {
 		check(t, c.Process.Signal(syscall.SIGTERM))
 		if err := c.Wait(); err != nil && c.ProcessState.ExitCode() != 130 {
 			t.Errorf("litgpt serve: %v", err)
 		}
-	})
-	s := serving{process: c.Process}
+	})}
+	t.Cleanup(s.stop)
 	lines, listening := bufio.NewScanner(stderr), regexp.MustCompile(`url=(http://\S+)`)
 	for s.url == "" && lines.Scan() {
 		if m := listening.FindStringSubmatch(lines.Text()); m != nil {

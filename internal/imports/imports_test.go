@@ -17,7 +17,7 @@ const module = "github.com/litgpt-go/litgpt"
 // on its own line or below. leaf packages import none of ours.
 var levels = []string{
 	"internal/mmap",
-	"internal/ggml internal/ggml/cuda internal/safetensors internal/gguf internal/durable internal/settings internal/progress internal/sample internal/data internal/repl tokenizer/jinja tokenizer/training internal/server/page",
+	"internal/ggml internal/ggml/cuda internal/safetensors internal/gguf internal/durable internal/settings internal/progress internal/sample internal/data internal/repl tokenizer/jinja tokenizer/training internal/server/page internal/server/page/pagetest",
 	"internal/tensor internal/cudatest internal/pth tokenizer",
 	"internal/autograd internal/optim internal/nn internal/grammar internal/toolcall tokenizer/sugarme",
 	"internal/kvcache internal/checkpoint",

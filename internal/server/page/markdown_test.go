@@ -2,17 +2,10 @@ package page
 
 import (
 	"encoding/json"
-	"flag"
-	"fmt"
-	"os"
 	"strings"
-	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/chromedp"
+	"github.com/litgpt-go/litgpt/internal/server/page/pagetest"
 )
-
-var update = flag.Bool("update", false, "write docs/chat-page.png anew")
 
 // toHTML is JavaScript that renders Markdown and writes the nodes as HTML, without what is the same everywhere.
 const toHTML = `(async text => {
@@ -61,7 +54,7 @@ var rendered = []struct{ text, html string }{
 func markdown(p *tab) {
 	for _, tt := range rendered {
 		quoted, _ := json.Marshal(tt.text)
-		if got := evaluate[string](p, toHTML+"("+string(quoted)+")"); got != tt.html {
+		if got := pagetest.Evaluate[string](p.Tab, toHTML+"("+string(quoted)+")"); got != tt.html {
 			p.Errorf("%q:\n got %s\nwant %s", tt.text, got, tt.html)
 		}
 	}
@@ -74,7 +67,7 @@ func growing(p *tab) {
 		all = append(all, tt.text)
 	}
 	quoted, _ := json.Marshal(append(all, strings.Join(all, "\n\n")))
-	p.expect(`(async texts => {
+	p.Expect(`(async texts => {
 		const { Markdown, render } = await import("/page/markdown.js");
 		const bad = [];
 		for (const text of texts) {
@@ -99,7 +92,7 @@ func long(p *tab) {
 	for _, s := range []string{"*a ", "**a* ", "*a_ ", "_a* b_ c* ", "a* ", "a** b* ", "[", "[a](", "![", "](", "[a](b) ", "`", "` `` ``` ", "~~", "~~a ", "<", "<http://", "http://%", "http://a.b/(", "&amp",
 		"> ", "- ", "1. ", "* ", "  - a\n", "> a\n", "|", "| a ", "# ", "#", "---\n", "```\n", "\\", "\n", " ", "\t", "a\n===\n", "a | b\n--|--\n", "- [ ] a\n", "[*a*](http://b.c) ", "*[a](http://b.c)* ", "h", "𝄞", "\u202e"} {
 		text, _ := json.Marshal(strings.Repeat(s, n/len(s)))
-		p.expect(`(async text => {
+		p.Expect(`(async text => {
 			const { render } = await import("/page/markdown.js");
 			const div = document.createElement("div");
 			div.append(render(text));
@@ -109,7 +102,7 @@ func long(p *tab) {
 		})(`+string(text)+")", true)
 	}
 	// Random mixtures of all that means something.
-	p.expect(`(async () => {
+	p.Expect(`(async () => {
 		const { render } = await import("/page/markdown.js");
 		const parts = ["*", "**", "_", "[", "](", ")", "!", "~~", "`+"`"+`", "\\", "\n", "\n\n", " ", "a", "> ", "- ", "1. ", "|", "---", "#", "<", ">", "http://a.b", "&lt;", "javascript:", "é", "👍"];
 		let seed = 7;
@@ -123,32 +116,4 @@ func long(p *tab) {
 		}
 		return "";
 	})()`, "")
-}
-
-// The picture in the documentation.
-func screenshot(p *tab) {
-	p.script = map[string]string{"How do I read a file line by line in Go?": "Use a `bufio.Scanner`: it reads a line at a time and keeps only that line in memory.\n\n```go\nf, err := os.Open(\"verse.txt\")\nif err != nil {\n\treturn err\n}\ndefer f.Close()\n\nlines := bufio.NewScanner(f)\nfor lines.Scan() {\n\tfmt.Println(lines.Text())\n}\nreturn lines.Err()\n```\n\nTwo things to know:\n\n1. A line longer than **64 KB** is an error, unless `lines.Buffer` makes room for it.\n2. `lines.Text()` has no line feed at its end."}
-	p.pace = 15 * time.Millisecond
-	call(p, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 1280, Height: 860, DeviceScaleFactor: 1.5})
-	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "light"}}})
-	for _, s := range []string{"What news from Rome?", "How do I read a file line by line in Go?"} {
-		p.run(chromedp.Click(chromedp.CSS("#side-toggle")), chromedp.Click(chromedp.CSS("#new")))
-		p.say(s)
-		p.run(chromedp.Click(chromedp.CSS("#side-toggle")))
-	}
-	p.run(chromedp.Click(chromedp.CSS("#side-toggle")), chromedp.Click(chromedp.CSS("#settings-toggle")))
-	png, err := chromedp.Run(p.ctx, chromedp.FullScreenshot(100))
-	if err != nil {
-		p.Fatal(err)
-	}
-	if len(png) < 50_000 {
-		p.Errorf("the picture has %d bytes", len(png))
-	}
-	if !*update {
-		return
-	}
-	if err := os.WriteFile("../../../docs/chat-page.png", png, 0o644); err != nil {
-		p.Fatal(err)
-	}
-	fmt.Println("wrote docs/chat-page.png")
 }

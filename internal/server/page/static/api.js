@@ -2,10 +2,13 @@
 
 const url = path => new URL(path, document.baseURI);
 
+// sentence gives what the server says, which begins and ends as errors of programs do, the look of one.
+const sentence = s => s.trim().replace(/^[a-z]+(?=[ ,])/, w => w[0].toUpperCase() + w.slice(1)).replace(/[^.!?]$/, "$&.");
+
 // APIError is a refusal or a failure; status is 0 where there was no answer at all.
 export class APIError extends Error {
 	constructor(message, status = 0, retryAfter = 0) {
-		super(message);
+		super(sentence(message));
 		this.status = status;
 		this.retryAfter = retryAfter; // seconds; 0: not told
 	}

@@ -82,7 +82,7 @@ function draw() {
 	const { messages } = conversation;
 	$("empty").hidden = messages.length > 0;
 	$("messages").replaceChildren(...messages.map((m, at) => messageNode(m, at, { last: at === messages.length - 1, busy: running !== null, name: modelName() })));
-	if (wrong) $("messages").lastChild?.querySelector(".tools").before(wrongNode(wrong));
+	if (wrong) $("messages").lastChild?.querySelector(".tools").before(wrongNode(wrong, messages.at(-1)));
 	if (focus.do) $("messages").querySelector(`[data-do="${focus.do}"][data-at="${focus.at}"]`)?.focus();
 	document.title = conversation.title ? `${conversation.title} – litgpt` : "litgpt";
 }
@@ -130,8 +130,15 @@ function askKey() {
 
 // Answers
 
+// body is what the API is asked. Messages that got no answer go along with the next one, as one: chat templates like Mistral's
+// refuse two of the user's in a row.
 function body(c) {
-	const messages = c.messages.map(m => ({ role: m.role, content: store.contentOf(m) }));
+	const messages = [];
+	for (const m of c.messages) {
+		const content = store.contentOf(m), last = messages.at(-1);
+		if (m.role === "user" && last?.role === "user") last.content += `\n\n${content}`;
+		else messages.push({ role: m.role, content });
+	}
 	const { system, ...rest } = c.settings;
 	if (system) messages.unshift({ role: "system", content: system });
 	return { model: modelName(), messages, ...rest };

@@ -83,9 +83,10 @@ export class Writing {
 	}
 }
 
-// wrongNode says what went wrong with the answer.
-export function wrongNode(text) {
-	return el("div", { class: "wrong", role: "alert" }, el("strong", {}, "No answer. "), text);
+// wrongNode says what went wrong with the answer, of which there may be a part.
+export function wrongNode(text, m) {
+	const part = m.role === "assistant" && m.answers[m.chosen].finish === "error";
+	return el("div", { class: "wrong", role: "alert" }, el("strong", {}, part ? "The answer broke off. " : "No answer. "), text);
 }
 
 // editNode is a message in the making.
