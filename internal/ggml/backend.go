@@ -4,7 +4,10 @@ package ggml
 // #include "cggml.h"
 // #ifdef __GLIBC__
 // #include <malloc.h>
-// static void lg_one_heap(void) { mallopt(M_ARENA_MAX, 1); }
+// static void lg_one_heap(void) {
+//   mallopt(M_ARENA_MAX, 1);
+//   mallopt(M_MMAP_THRESHOLD, 256 << 10);
+// }
 // #else
 // static void lg_one_heap(void) {}
 // #endif
@@ -31,8 +34,9 @@ type Backend struct {
 
 // NewCPU returns the CPU backend with its own pool of threads; nil when there is no memory for it.
 //
-// From then on C's memory is one heap: glibc's many, one for every few threads, grow for days as threads come and go (300 bytes a request
-// of a server), and nothing here allocates so often that threads would wait for each other.
+// From then on C's memory is one heap, without what is larger than 256 KiB, which goes back to the system when it is freed: glibc's many, one for every few threads,
+// and a bound that moves up to 32 MiB, let a server grow for days (300 bytes a request) as threads and graphs come and go. Nothing here allocates
+// so often that threads would wait for each other.
 func NewCPU(threads int) *Backend {
 	C.lg_one_heap()
 	p := C.ggml_backend_cpu_init()
