@@ -49,7 +49,7 @@ func TestChatPage(t *testing.T) {
 		check(t, err)
 		key[i] = strings.TrimSpace(string(out))
 	}
-	args := []string{model, "--name", "base", "--adapters", "verse=" + filepath.Join(dir, "out", "final"), "--api_keys", keys, "--open_metrics", "--threads", "1"}
+	args := []string{model, "--name", "base", "--adapters", "verse=" + filepath.Join(dir, "out", "final"), "--api_keys", keys, "--open_metrics", "--threads", "1", "--deterministic"} // what is in the cache changes no answer
 	s := serve(t, args...)
 	for _, tt := range []struct {
 		name string
@@ -194,7 +194,7 @@ func keyTaken(p *paged) {
 
 // A server that ends in the middle of an answer, and comes back, is no reason to load the page again.
 func restarted(t *testing.T, browser context.Context, model string) {
-	s := serve(t, model, "--grace", "0.1", "--threads", "1")
+	s := serve(t, model, "--grace", "0.1", "--threads", "1", "--deterministic")
 	p := &paged{Tab: pagetest.Open(t, browser, s.url), serving: s}
 	p.likeliest(0)
 	p.Keys("What news from Rome?\r")
@@ -206,7 +206,7 @@ func restarted(t *testing.T, browser context.Context, model string) {
 	p.likeliest(16)
 	p.Say("Go on.")
 	p.Expect(`document.querySelector(".wrong").textContent`, "No answer. The server does not answer. Is it running?")
-	serve(t, model, "--threads", "1", "--port", s.url[strings.LastIndexByte(s.url, ':')+1:])
+	serve(t, model, "--threads", "1", "--deterministic", "--port", s.url[strings.LastIndexByte(s.url, ':')+1:])
 	p.Do(chromedp.Click(chromedp.CSS("[data-do=retry]")))
 	p.Wait(`document.querySelectorAll(".facts").length === 2 && document.querySelector("#stop").hidden`)
 	p.Expect(`document.querySelectorAll(".wrong").length`, 0)
