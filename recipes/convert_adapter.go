@@ -14,6 +14,7 @@ import (
 	"github.com/litgpt-go/litgpt/internal/ggufmap"
 	"github.com/litgpt-go/litgpt/internal/tensor"
 	"github.com/litgpt-go/litgpt/lora"
+	"github.com/litgpt-go/litgpt/tokenizer"
 )
 
 // adapterFile reports whether path is an adapter of llama.cpp's.
@@ -172,29 +173,34 @@ func (c *conversion) fromPEFT(dev *tensor.Device, dir, path string) (d differenc
 	return d, &output{commit: f.Commit, abort: f.Abort}, nil
 }
 
-func (c *conversion) fromGGUF(dev *tensor.Device, file, path string) (d difference, o *output, err error) {
+func (c *conversion) fromGGUF(dev *tensor.Device, file, path string) (difference, *output, error) {
+	return c.writePEFT(dev, path, "", func(l *loaded) (lora.Config, lora.Base, error) {
+		cfg, base, err := lora.LoadGGUF(dev, l.Model, l.config, file)
+		if base.Path == "" {
+			base.Path = c.from.dir
+		}
+		return cfg, base, err
+	})
+}
+
+// writePEFT writes the adapter that load puts on the base as a directory at path, with the prompt style at style if there is
+// one, loads it again and compares the logits.
+func (c *conversion) writePEFT(dev *tensor.Device, path, style string, load func(l *loaded) (lora.Config, lora.Base, error)) (d difference, o *output, err error) {
 	dir, err := durable.NewDir(path)
 	if err != nil {
 		return d, nil, err
 	}
-	done := false
 	defer func() {
-		if !done {
+		if o == nil {
 			dir.Abort()
 		}
 	}()
 	var cfg lora.Config
 	var base lora.Base
-	want, err := c.adapted(dev, func(l *loaded) error {
-		var err error
-		cfg, base, err = lora.LoadGGUF(dev, l.Model, l.config, file)
+	want, err := c.adapted(dev, func(l *loaded) (err error) {
+		cfg, base, err = load(l)
 		return err
-	}, func(l *loaded) error {
-		if base.Path == "" {
-			base.Path = c.from.dir
-		}
-		return lora.Save(dir, l.Model, cfg, base)
-	})
+	}, func(l *loaded) error { return lora.Save(dir, l.Model, cfg, base) })
 	if err != nil {
 		return d, nil, err
 	}
@@ -205,6 +211,10 @@ func (c *conversion) fromGGUF(dev *tensor.Device, file, path string) (d differen
 	if d, err = c.agree(want, got, path); err != nil {
 		return d, nil, err
 	}
-	done = true
+	if style != "" && exists(style) {
+		if err := dir.CopyFile(tokenizer.StyleFile, style); err != nil {
+			return d, nil, err
+		}
+	}
 	return d, &output{commit: dir.Commit, abort: func() { dir.Abort() }}, nil
 }

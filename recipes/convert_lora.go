@@ -96,40 +96,13 @@ func (c *conversion) fromLitAdapter(dev *tensor.Device, a *litgpt.LoRA, base lor
 	if err := writeLayers(layers, a, base); err != nil {
 		return d, nil, err
 	}
-	dir, err := durable.NewDir(to)
-	if err != nil {
-		return d, nil, err
-	}
-	done := false
-	defer func() {
-		if !done {
-			dir.Abort()
-		}
-	}()
-	var cfg lora.Config
-	want, err := c.adapted(dev, func(l *loaded) (err error) {
-		if cfg, err = lora.Load(dev, l.Model, layers); err != nil {
+	return c.writePEFT(dev, to, filepath.Join(from, tokenizer.StyleFile), func(l *loaded) (lora.Config, lora.Base, error) {
+		cfg, err := lora.Load(dev, l.Model, layers)
+		if err != nil {
 			err = fmt.Errorf("%s: %w", from, err)
 		}
-		return err
-	}, func(l *loaded) error { return lora.Save(dir, l.Model, cfg, base) })
-	if err != nil {
-		return d, nil, err
-	}
-	got, err := c.adapted(dev, func(l *loaded) error { _, err := lora.Load(dev, l.Model, dir.Written()); return err }, nil)
-	if err != nil {
-		return d, nil, err
-	}
-	if d, err = c.agree(want, got, to); err != nil {
-		return d, nil, err
-	}
-	if style := filepath.Join(from, tokenizer.StyleFile); exists(style) {
-		if err := dir.CopyFile(tokenizer.StyleFile, style); err != nil {
-			return d, nil, err
-		}
-	}
-	done = true
-	return d, &output{commit: dir.Commit, abort: func() { dir.Abort() }}, nil
+		return cfg, base, err
+	})
 }
 
 // writeLayers writes a PEFT directory that has each layer of the checkpoint by itself.

@@ -30,7 +30,7 @@ type Options struct {
 	Sequences     int          // at most at once; 0 is 1. The cache of 1 grows as needed, that of more is allocated with the first request
 	Queue         int          // requests that may wait for others to end; 0 for any number
 	Chunk         int          // tokens of a pass; 0 is 256
-	Share         int          // of prompts in a pass that makes a token for somebody; 0 is about 64 on a CPU, and any number on a GPU
+	Share         int          // of those, from prompts, where the pass makes a token for somebody; 0 is about 64 on a CPU, and any number on a GPU
 	Deterministic bool         // a request's tokens do not depend on what runs beside it, nor on what is cached; slower
 	Lookup        int          // tokens guessed ahead from what the text said before; 0 for none
 	Draft         *Draft       // a model that guesses ahead; nil for none

@@ -216,7 +216,7 @@ func (e *Engine) compose() {
 			room -= 1 + len(s.guesses)
 		}
 	}
-	share := padded(p.tokens+e.o.Share) - p.tokens // what would be padding costs nothing
+	most := padded(p.tokens+e.o.Share) - p.tokens // what would be padding costs nothing
 	for _, s := range e.running {
 		if s.group() != p.group || slices.ContainsFunc(p.pieces, func(x piece) bool { return x.s == s }) {
 			continue
@@ -229,7 +229,7 @@ func (e *Engine) compose() {
 			}
 		}
 		if p.wanted > 0 {
-			room = min(room, share-read)
+			room = min(room, most-read)
 		}
 		todo := s.tokens[s.kv.Len:]
 		n := min(len(todo), room)

@@ -221,17 +221,21 @@ func callObjects(calls []call) (list []any) {
 
 // logprobs are the probabilities of an answer's tokens as chat completions tell them.
 func (c *chatResponse) logprobs(probs []tokenProb) any {
-	content := []any{}
+	return map[string]any{"content": c.m.tokenList(probs, c.top), "refusal": nil}
+}
+
+// tokenList are tokens with their probabilities, and those of the top likeliest of each place.
+func (m *served) tokenList(probs []tokenProb, top int) []any {
+	list := []any{}
 	for _, t := range probs {
-		o := c.m.tokenObject(t.id, t.logprob)
-		top := []any{}
-		for _, alternative := range t.top[:min(len(t.top), c.top)] {
-			top = append(top, c.m.tokenObject(alternative.ID, alternative.Logprob))
+		o, likeliest := m.tokenObject(t.id, t.logprob), []any{}
+		for _, alternative := range t.top[:min(len(t.top), top)] {
+			likeliest = append(likeliest, m.tokenObject(alternative.ID, alternative.Logprob))
 		}
-		o["top_logprobs"] = top
-		content = append(content, o)
+		o["top_logprobs"] = likeliest
+		list = append(list, o)
 	}
-	return map[string]any{"content": content, "refusal": nil}
+	return list
 }
 
 // tokenObject is a token with its probability.

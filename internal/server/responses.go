@@ -286,26 +286,12 @@ func callItem(id, status string, c call) map[string]any {
 	return map[string]any{"type": "function_call", "id": id, "status": status, "call_id": c.id, "name": c.name, "arguments": c.arguments}
 }
 
-// tokenList are tokens with probabilities as this API tells them.
-func (o *response) tokenList(probs []tokenProb) (list []any) {
-	for _, t := range probs {
-		token := o.m.tokenObject(t.id, t.logprob)
-		top := []any{}
-		for _, alternative := range t.top[:min(len(t.top), o.top)] {
-			top = append(top, o.m.tokenObject(alternative.ID, alternative.Logprob))
-		}
-		token["top_logprobs"] = top
-		list = append(list, token)
-	}
-	return list
-}
-
 // whole implements responder.
 func (o *response) whole(choices []whole, used *counts) any {
 	w := choices[0]
 	output := []any{}
 	if len(w.text) > 0 || len(w.calls) == 0 {
-		output = append(output, messageItem("msg_"+randomID(), status(w.finish), textPart(string(w.text), o.tokenList(w.probs))))
+		output = append(output, messageItem("msg_"+randomID(), status(w.finish), textPart(string(w.text), o.m.tokenList(w.probs, o.top))))
 	}
 	for _, c := range w.calls {
 		output = append(output, callItem("fc_"+randomID(), status(w.finish), c))
@@ -345,11 +331,8 @@ func (o *response) write(e *events, p piece) {
 		o.begin(e)
 	}
 	o.said = append(o.said, p.text...)
-	probs := o.tokenList(p.probs)
+	probs := o.m.tokenList(p.probs, o.top)
 	o.probs = append(o.probs, probs...)
-	if probs == nil {
-		probs = []any{}
-	}
 	o.event(e, "response.output_text.delta", map[string]any{"item_id": o.text["id"], "output_index": len(o.items), "content_index": 0, "delta": p.text, "logprobs": probs})
 }
 

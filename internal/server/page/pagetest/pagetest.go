@@ -95,6 +95,7 @@ func (p *Tab) Load() {
 	p.Wait(`!document.querySelector("#model").disabled || !document.querySelector("#notice").hidden`)
 }
 
+// Do runs actions one after the other.
 func (p *Tab) Do(actions ...chromedp.Action[chromedp.Void]) {
 	p.Helper()
 	if err := chromedp.Do(p.Ctx, actions...); err != nil {
